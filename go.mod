@@ -1,0 +1,3 @@
+module vhost-user-nvgre
+
+go 1.26
