@@ -72,11 +72,11 @@ type Backend interface {
 
 // Frontend is what a session lets its Backend ask of the other side. Its
 // methods may be called by any goroutine and do not block.
-type Frontend interface {
-	// ConfigChanged tells the driver to read the configuration space again.
-	// It does nothing when the front end did not ask for such messages.
-	ConfigChanged()
-}
+//
+// ConfigChanged tells the driver to read the configuration space again; it
+// does nothing when the front end did not ask for such messages. An alias, so
+// that a Backend need not import this package.
+type Frontend = interface{ ConfigChanged() }
 
 // Logger is what a session logs to; logrus loggers satisfy it.
 type Logger interface {
