@@ -1,6 +1,10 @@
 package virtio
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+)
 
 // NetConfigSize is the size in bytes of struct virtio_net_config with every
 // field that can be offered over vhost-user.
@@ -34,6 +38,18 @@ type MAC [6]byte
 
 // IsMulticast reports whether the group bit is set (broadcast included).
 func (m MAC) IsMulticast() bool { return m[0]&1 != 0 }
+
+// String returns the address as six colon-separated hexadecimal pairs.
+func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
+
+// ParseMAC reads the usual notations of a six-byte address.
+func ParseMAC(s string) (MAC, error) {
+	hw, err := net.ParseMAC(s)
+	if err != nil || len(hw) != len(MAC{}) {
+		return MAC{}, fmt.Errorf("MAC address %q: want six hexadecimal pairs such as 52:54:00:12:34:56", s)
+	}
+	return MAC(hw), nil
+}
 
 // NetConfig is the device configuration space. It is a plain value: whoever
 // holds it guards it.
