@@ -1,0 +1,214 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"vhost-user-nvgre/virtio"
+)
+
+// load parses a command line and loads it.
+func load(t *testing.T, args ...string) (Settings, error) {
+	t.Helper()
+	set := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	var f Flags
+	f.Register(set)
+	if err := set.Parse(args); err != nil {
+		return Settings{}, err
+	}
+	return f.Load()
+}
+
+// writeFile makes a configuration file and returns its path.
+func writeFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "f.toml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestQuickForm(t *testing.T) {
+	got, err := load(t, "--port", "name=vm0,socket=/run/vm0.sock", "--port",
+		"name=vm1,fd=4,queue-pairs=2,mac=02:00:00:00:00:09,mtu=1500,speed=0,link=down,withhold=mrg_rxbuf:event_idx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := DefaultPort(), DefaultPort()
+	a.Name, a.Socket, a.Origin = "vm0", "/run/vm0.sock", "--port name=vm0,socket=/run/vm0.sock"
+	b.Name, b.FD, b.QueuePairs, b.MTU, b.Speed, b.LinkUp = "vm1", 4, 2, 1500, 0, false
+	b.MAC = virtio.MAC{2, 0, 0, 0, 0, 9}
+	b.Withhold = virtio.FeatureMrgRxbuf | virtio.FeatureEventIdx
+	b.Origin = got.Ports[1].Origin
+	if !slices.Equal(got.Ports, []Port{a, b}) {
+		t.Errorf("ports:\n got %+v\nwant %+v", got.Ports, []Port{a, b})
+	}
+}
+
+func TestQEMUConventions(t *testing.T) {
+	want := DefaultPort()
+	want.Name = PortName
+	byPath, byFD := want, want
+	byPath.Socket, byPath.Origin = "/run/x.sock", "--socket-path"
+	byFD.FD, byFD.Origin = 5, "--fd"
+	for _, tt := range []struct {
+		args []string
+		want Port
+	}{
+		{[]string{"--socket-path=/run/x.sock"}, byPath},
+		{[]string{"--fd=5"}, byFD},
+	} {
+		got, err := load(t, tt.args...)
+		if err != nil || !slices.Equal(got.Ports, []Port{tt.want}) {
+			t.Errorf("%q: got %+v, %v; want %+v", tt.args, got.Ports, err, tt.want)
+		}
+	}
+}
+
+func TestFileAndFlagsTogether(t *testing.T) {
+	file := writeFile(t, "shards = 3\nlog-level = 'debug'\n[[port]]\nname = 'vm0'\nsocket = '/run/vm0.sock'\n")
+	got, err := load(t, "--config", file, "--shards", "1", "--port", "name=vm1,socket=/run/vm1.sock", "--fd", "7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Shards != 1 {
+		t.Errorf("shards %d: the command line did not win over the file", got.Shards)
+	}
+	if got.LogLevel != "debug" {
+		t.Errorf("log-level %q: the file's value is lost", got.LogLevel)
+	}
+	var names []string
+	for _, p := range got.Ports {
+		names = append(names, p.Name)
+	}
+	if want := []string{"vm0", "vm1", PortName}; !slices.Equal(names, want) {
+		t.Errorf("ports %v, want %v", names, want)
+	}
+}
+
+func TestFlagValueEqualToDefaultWinsOverFile(t *testing.T) {
+	file := writeFile(t, "poll-us = 7\n")
+	got, err := load(t, "--config", file, "--poll-us", "50")
+	if err != nil || got.PollMax != Default().PollMax {
+		t.Errorf("got %v, %v; want the 50 µs of the command line", got.PollMax, err)
+	}
+}
+
+func TestCommandLineFaults(t *testing.T) {
+	const port = "--port=name=vm0,socket=/run/vm0.sock"
+	tests := []struct {
+		args []string
+		want string // part of the message
+	}{
+		{nil, "there is no port; describe some with --port"},
+		{[]string{"--shards=x"}, `shards: "x" is not a whole number; want 0 to 64`},
+		{[]string{"--nonsense"}, "unknown flag: --nonsense"},
+		{[]string{"--port=vm0"}, `"vm0" is no KEY=VALUE`},
+		{[]string{"--port=name=vm0"}, "port vm0 has neither socket nor fd; add socket, such as socket=/run/vm0.sock"},
+		{[]string{"--port=socket=/run/a.sock"}, "the port has no name; add one"},
+		{[]string{"--port=name=a,socket=/run/a.sock,fd=3"}, "port a has both socket and fd"},
+		{[]string{"--port=name=a,fd=3,mode=client"}, "port a has fd and mode client"},
+		{[]string{"--port=name=a,name=b,fd=3"}, "name is given twice"},
+		{[]string{"--port=name=a,fd=3,queue-pair=3"}, `there is no setting "queue-pair"; did you mean queue-pairs?`},
+		{[]string{"--port=name=a,fd=3,queue-pairs=many"}, `queue-pairs: "many" is not a whole number; want 1 to 64`},
+		{[]string{"--port=name=a,socket=" + strings.Repeat("x", 108)}, "is too long; want a path of at most 107 bytes"},
+		{[]string{port, "--socket-path=/a", "--fd=3"}, "--socket-path and --fd exclude each other"},
+		{[]string{"--fd=0"}, `--fd: fd: "0" is out of range`},
+		{[]string{"--socket-path="}, "port port0 has neither socket nor fd"},
+		{[]string{port, "--port=name=vm0,socket=/b"}, "--port name=vm0,socket=/b: there is a port vm0 already, described by --port name=vm0,socket=/run/vm0.sock"},
+		{[]string{port, "--port=name=vm1,socket=/run//vm0.sock"}, "port vm1 uses socket /run//vm0.sock, as port vm0 does, described by --port name=vm0"},
+		{[]string{"--port=name=a,fd=3", "--fd=3"}, "--fd: port port0 uses descriptor 3, as port a does, described by --port name=a,fd=3"},
+		{[]string{port, "--control-socket=/run/vm0.sock"}, "port vm0 uses socket /run/vm0.sock, which is also the control socket"},
+	}
+	for _, tt := range tests {
+		_, err := load(t, tt.args...)
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q: got error %v, want %q in it", tt.args, err, tt.want)
+			continue
+		}
+		if e, ok := errors.AsType[*Error](err); ok && !e.Usage {
+			t.Errorf("%q: %v: is taken for a fault of a file", tt.args, err)
+		}
+	}
+}
+
+func TestFileFaults(t *testing.T) {
+	file := writeFile(t, "[[port]]\nname = 'vm0'\nsocket = '/run/vm0.sock'\n")
+	missing := filepath.Join(t.TempDir(), "missing.toml")
+	bad := writeFile(t, "shards = 'x'\n")
+	tests := []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--config", missing}, "missing.toml: no such file or directory"},
+		{[]string{"--config", bad}, "f.toml:1: shards: this is text in quotes"},
+		{
+			[]string{"--config", file, "--port=name=vm0,fd=3"},
+			"--port name=vm0,fd=3: there is a port vm0 already, described by " + file + ":1",
+		},
+	}
+	for _, tt := range tests {
+		_, err := load(t, tt.args...)
+		e, ok := errors.AsType[*Error](err)
+		if !ok || e.Usage || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q: got error %v (%T), want one of a file with %q in it", tt.args, err, err, tt.want)
+		}
+	}
+	if _, err := load(t, "--config", missing); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing file: %v, want one that is fs.ErrNotExist", err)
+	}
+}
+
+func TestFileWithoutPortsIsEnough(t *testing.T) {
+	if _, err := load(t, "--config", writeFile(t, "")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLoadAgainReadsTheFileAgain(t *testing.T) {
+	file := writeFile(t, "shards = 3\npoll-us = 1\n")
+	set := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	var f Flags
+	f.Register(set)
+	if err := set.Parse([]string{"--config", file, "--shards=1"}); err != nil {
+		t.Fatal(err)
+	}
+	first, err := f.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("shards = 5\npoll-us = 2\n[[port]]\nname='a'\nfd=3\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	second, err := f.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Shards != 1 || second.Shards != 1 {
+		t.Errorf("shards %d, then %d; want the command line's 1 both times", first.Shards, second.Shards)
+	}
+	if first.PollMax == second.PollMax || len(second.Ports) != 1 {
+		t.Errorf("the second reading brought %+v, the file's old content", second)
+	}
+}
+
+// TestHelp shows that --help names each setting with its default.
+func TestHelp(t *testing.T) {
+	set := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	var f Flags
+	f.Register(set)
+	usage := set.FlagUsages()
+	for _, want := range []string{"--poll-us N", "(default 50)", "--log-level LEVEL", "(default info)", "--port KEY=VALUE", "--config FILE", "--fd N"} {
+		if !strings.Contains(usage, want) {
+			t.Errorf("--help lacks %q:\n%s", want, usage)
+		}
+	}
+}

@@ -1,0 +1,139 @@
+package config
+
+import (
+	"math"
+	"strconv"
+
+	"vhost-user-nvgre/virtio"
+)
+
+// Limits of numbers.
+const (
+	maxFD         = 1 << 20
+	maxQueuePairs = 64
+)
+
+// portSettings are the settings of a [[port]] table and of --port.
+var portSettings = []setting[Port]{
+	{
+		key: "name", kind: text, want: "1 to 63 letters, digits, dots, dashes or underscores, a letter, digit or underscore first",
+		help: "name of the port",
+		get:  func(p *Port) string { return p.Name },
+		set: func(p *Port, v string) (err error) {
+			p.Name, err = parseName(v)
+			return err
+		},
+	},
+	{
+		key: "socket", kind: text, want: "a path of at most 107 bytes",
+		help: "path of the vhost-user socket",
+		get:  func(p *Port) string { return p.Socket },
+		set: func(p *Port, v string) (err error) {
+			p.Socket, err = parsePath(v)
+			return err
+		},
+	},
+	{
+		key: "fd", kind: number, want: "the number of an inherited descriptor, 3 or higher, or -1 for none",
+		help: "inherited descriptor of a vhost-user socket, instead of a path",
+		get:  func(p *Port) string { return strconv.Itoa(p.FD) },
+		set: func(p *Port, v string) (err error) {
+			p.FD, err = parseInt(v, NoFD, maxFD)
+			if err == nil && p.FD >= 0 && p.FD < 3 {
+				return errOutOfRange // standard input, output and error
+			}
+			return err
+		},
+	},
+	{
+		key: "mode", kind: text, want: "server (the front end connects to us) or client (we connect to it)",
+		help: "who listens on the socket: server or client",
+		get:  func(p *Port) string { return string(p.Mode) },
+		set: func(p *Port, v string) error {
+			m, err := oneOf(v, string(ModeServer), string(ModeClient))
+			p.Mode = Mode(m)
+			return err
+		},
+	},
+	{
+		key: "socket-mode", kind: text, want: `permission bits in octal such as "0660"`,
+		help: "permissions of the socket in server mode",
+		get:  func(p *Port) string { return formatMode(p.SocketMode) },
+		set: func(p *Port, v string) (err error) {
+			p.SocketMode, err = parseMode(v)
+			return err
+		},
+	},
+	{
+		key: "socket-group", kind: text, want: "the name or number of a group",
+		help: "group that owns the socket in server mode",
+		get:  func(p *Port) string { return p.SocketGroup },
+		set: func(p *Port, v string) error {
+			p.SocketGroup = v
+			return nil
+		},
+	},
+	{
+		key: "queue-pairs", kind: number, want: "1 to 64",
+		help: "queue pairs, 1 to 64",
+		get:  func(p *Port) string { return strconv.Itoa(p.QueuePairs) },
+		set: func(p *Port, v string) (err error) {
+			p.QueuePairs, err = parseInt(v, 1, maxQueuePairs)
+			return err
+		},
+	},
+	{
+		key: "mac", kind: text, want: `the address of one station such as "02:00:00:00:00:01", or "" to derive one from the name`,
+		help: "MAC address the driver is told",
+		get:  func(p *Port) string { return formatMAC(p.MAC) },
+		set: func(p *Port, v string) (err error) {
+			p.MAC, err = parseMAC(v)
+			return err
+		},
+	},
+	{
+		key: "mtu", kind: number, want: "68 to 65535, or 0 to tell the driver none",
+		help: "largest packet the driver is told to send",
+		get:  func(p *Port) string { return strconv.Itoa(p.MTU) },
+		set: func(p *Port, v string) (err error) {
+			p.MTU, err = parseInt(v, 0, virtio.MaxMTU)
+			if err == nil && p.MTU != 0 && p.MTU < virtio.MinMTU {
+				return errOutOfRange
+			}
+			return err
+		},
+	},
+	{
+		key: "speed", kind: number, want: "1 to 2147483647 Mbit/s, or 0 for unknown",
+		help: "speed in Mbit/s the driver is told; it limits nothing",
+		get:  func(p *Port) string { return strconv.Itoa(p.Speed) },
+		set: func(p *Port, v string) (err error) {
+			p.Speed, err = parseInt(v, 0, math.MaxInt32)
+			return err
+		},
+	},
+	{
+		key: "link", kind: text, want: "up or down", live: true,
+		help: "state of the link at start: up or down",
+		get: func(p *Port) string {
+			if p.LinkUp {
+				return "up"
+			}
+			return "down"
+		},
+		set: func(p *Port, v string) error {
+			state, err := oneOf(v, "up", "down")
+			p.LinkUp = state == "up"
+			return err
+		},
+	},
+	{
+		key: "withhold", kind: list, want: "names of virtio features in lower case, such as mrg_rxbuf and event_idx",
+		help: "virtio features not to offer, such as mrg_rxbuf:event_idx",
+		get:  func(p *Port) string { return formatFeatures(p.Withhold) },
+		set: func(p *Port, v string) (err error) {
+			p.Withhold, err = parseFeatures(v)
+			return err
+		},
+	},
+}

@@ -1,0 +1,104 @@
+package config
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"vhost-user-nvgre/virtio"
+)
+
+// Settings is everything that can be set from outside.
+type Settings struct {
+	Shards        int     // worker threads; 0: as many as ShardCount says
+	CPUs          CPUList // processors to pin shards to; empty: no pinning
+	PollMax       time.Duration
+	MACTable      int
+	MACAge        time.Duration
+	LogLevel      string
+	LogFormat     string
+	ControlSocket string // path, "" for DefaultControlSocket, or NoControlSocket
+	ControlMode   fs.FileMode
+	ControlGroup  string // "": the group of the process
+	Ports         []Port
+}
+
+// NoControlSocket as ControlSocket asks for none.
+const NoControlSocket = "none"
+
+// Port describes one port.
+type Port struct {
+	Name        string
+	Socket      string // path; "" when FD is used
+	FD          int    // inherited descriptor; NoFD when Socket is used
+	Mode        Mode
+	SocketMode  fs.FileMode // in server mode
+	SocketGroup string      // in server mode; "": the group of the process
+	QueuePairs  int
+	MAC         virtio.MAC // zero: derived from the name
+	MTU         int        // 0: not told to the driver
+	Speed       int        // Mbit/s; 0: unknown
+	LinkUp      bool
+	Withhold    virtio.Features
+
+	// Origin says where the port was described, for messages.
+	Origin string
+}
+
+// NoFD is the value of Port.FD when there is none.
+const NoFD = -1
+
+// Mode says which end of a port's socket listens.
+type Mode string
+
+// Modes.
+const (
+	ModeServer Mode = "server" // the front end connects to us
+	ModeClient Mode = "client" // we connect to the front end
+)
+
+// Default returns the settings of an empty command line without a file.
+func Default() Settings {
+	return Settings{
+		PollMax:     50 * time.Microsecond,
+		MACTable:    8192,
+		MACAge:      300 * time.Second,
+		LogLevel:    "info",
+		LogFormat:   "text",
+		ControlMode: 0o660,
+	}
+}
+
+// DefaultPort returns a port of which nothing is said. It still needs a name
+// and either a socket or a descriptor.
+func DefaultPort() Port {
+	return Port{
+		FD:         NoFD,
+		Mode:       ModeServer,
+		SocketMode: 0o660,
+		QueuePairs: 1,
+		Speed:      10_000,
+		LinkUp:     true,
+	}
+}
+
+// Address returns the port's MAC address: the one set, or one derived from the
+// name, which is the same on every run and every machine.
+func (p *Port) Address() virtio.MAC {
+	if p.MAC != (virtio.MAC{}) {
+		return p.MAC
+	}
+	sum := sha256.Sum256([]byte("vhost-user-nvgre " + p.Name))
+	m := virtio.MAC(sum[:6])
+	m[0] = m[0]&^1 | 2 // one station, locally administered
+	return m
+}
+
+// Endpoint says in words where the port's front end is expected.
+func (p *Port) Endpoint() string {
+	if p.FD != NoFD {
+		return fmt.Sprintf("fd %d", p.FD)
+	}
+	return fmt.Sprintf("%s (%s)", p.Socket, p.Mode)
+}
