@@ -1,0 +1,79 @@
+package control
+
+import "time"
+
+// Status is the answer to GET /v1/status. Fields are only ever added to it.
+type Status struct {
+	Version     string     `json:"version"`
+	PID         int        `json:"pid"`
+	StartedAt   time.Time  `json:"started_at"`
+	Shards      int        `json:"shards"`
+	Ports       []Port     `json:"ports"`        // in the order they were made
+	MACCapacity int        `json:"mac_capacity"` // addresses the table has room for
+	MACTable    []MACEntry `json:"mac_table"`    // ascending by VLAN and address
+}
+
+// Port is a port of the switch.
+type Port struct {
+	Name            string   `json:"name"`
+	Socket          string   `json:"socket,omitempty"` // path; absent with an inherited one
+	FD              int      `json:"fd,omitempty"`     // number of an inherited one
+	Mode            string   `json:"mode"`             // server or client
+	LinkUp          bool     `json:"link_up"`
+	MAC             string   `json:"mac"`   // as the driver set it last
+	MTU             int      `json:"mtu"`   // 0: the driver is told none
+	Speed           int      `json:"speed"` // Mbit/s; 0: unknown
+	QueuePairs      int      `json:"queue_pairs"`
+	QueuePairsInUse int      `json:"queue_pairs_in_use"`
+	ControlQueue    string   `json:"control_queue"` // who serves it: device or front end
+	Offered         []string `json:"features_offered"`
+	Negotiated      []string `json:"features_negotiated"`
+	FrontEnd        FrontEnd `json:"front_end"`
+	Queues          []Queue  `json:"queues"` // ascending by index, those never used left out
+}
+
+// FrontEnd is the other side of a port's socket.
+type FrontEnd struct {
+	Connected        bool       `json:"connected"`
+	PID              int        `json:"pid,omitempty"`          // 0: not known
+	ConnectedAt      *time.Time `json:"connected_at,omitempty"` // absent while there is none
+	Sessions         uint64     `json:"sessions"`               // connections so far
+	ProtocolFeatures []string   `json:"protocol_features,omitempty"`
+	MemoryRegions    int        `json:"memory_regions"`
+	MemoryBytes      uint64     `json:"memory_bytes"`
+	LastEnd          string     `json:"last_end,omitempty"` // why the session before ended
+	LastEndAt        *time.Time `json:"last_end_at,omitempty"`
+}
+
+// Queue is a virtqueue.
+type Queue struct {
+	Index   int               `json:"index"`
+	Kind    string            `json:"kind"`             // rx, tx (both as the driver sees it) or ctrl
+	State   string            `json:"state"`            // stopped, disabled, running or broken
+	Reason  string            `json:"reason,omitempty"` // why it is broken
+	Size    int               `json:"size"`             // descriptors; 0 while stopped
+	Shard   int               `json:"shard"`            // that polls it, -1 for none
+	Packets uint64            `json:"packets"`
+	Bytes   uint64            `json:"bytes"`
+	Kicks   uint64            `json:"kicks"`           // wake-ups by the driver
+	Calls   uint64            `json:"calls"`           // interrupts of the driver
+	Drops   map[string]uint64 `json:"drops,omitempty"` // by reason
+}
+
+// MACEntry is an address the switch has learned.
+type MACEntry struct {
+	MAC  string `json:"mac"`
+	VLAN int    `json:"vlan"` // 0: untagged
+	Port string `json:"port"`
+	Age  int    `json:"age"` // seconds since it was last seen
+}
+
+// linkRequest is the body of POST /v1/ports/{name}/link.
+type linkRequest struct {
+	Up *bool `json:"up"`
+}
+
+// errorReply is the body of every answer that is no success.
+type errorReply struct {
+	Error string `json:"error"`
+}
