@@ -24,13 +24,13 @@ func main() {
 		fmt.Fprintln(os.Stderr, "agent: runs only as the first process of a guest")
 		os.Exit(2)
 	}
-	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, "agent: fatal:", err)
-	}
+	err := run()
 	// The host notices the restart and reports the console.
+	fmt.Fprintln(os.Stderr, "agent: fatal:", err)
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
 }
 
+// run works until something makes that impossible.
 func run() error {
 	if err := setUp(); err != nil {
 		return err

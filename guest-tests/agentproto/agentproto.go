@@ -56,7 +56,7 @@ type Request struct {
 	Env      []string `json:"env,omitempty"`
 	Dir      string   `json:"dir,omitempty"`
 	Input    bool     `json:"input,omitempty"` // Start: Stdin requests will follow
-	Data     []byte   `json:"data,omitempty"`
+	Data     Bytes    `json:"data,omitempty"`
 	EOF      bool     `json:"eof,omitempty"`
 	Signal   int      `json:"signal,omitempty"`
 	Path     string   `json:"path,omitempty"`
@@ -91,7 +91,7 @@ type Event struct {
 	ID      uint64 `json:"id,omitempty"`
 	Kind    Kind   `json:"kind"`
 	Pid     int    `json:"pid,omitempty"`
-	Data    []byte `json:"data,omitempty"`
+	Data    Bytes  `json:"data,omitempty"`
 	Code    int    `json:"code,omitempty"`   // exit code, 0 if ended by Signal
 	Signal  int    `json:"signal,omitempty"` // signal that ended the process
 	Message string `json:"message,omitempty"`

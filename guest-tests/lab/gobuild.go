@@ -13,9 +13,15 @@ import (
 
 // GoBuild builds a program of this repository, statically linked unless flags
 // ask for the race detector, and returns its path. pkg is an import path or a
-// path such as ./cmd/x relative to the repository; flags go to go build. Go's
-// own cache makes repeats cheap.
+// path such as ./cmd/x relative to the repository; flags go to go build. It
+// builds once in the life of a Lab; Go's own cache makes later runs cheap.
 func (l *Lab) GoBuild(ctx context.Context, pkg string, flags ...string) (string, error) {
+	key := fmt.Sprintf("%q", append([]string{pkg}, flags...))
+	l.building.Lock()
+	defer l.building.Unlock()
+	if p := l.built[key]; p != "" {
+		return p, nil
+	}
 	repo, err := RepositoryDir()
 	if err != nil {
 		return "", fmt.Errorf("lab: building %s: %w", pkg, err)
@@ -47,5 +53,6 @@ func (l *Lab) GoBuild(ctx context.Context, pkg string, flags ...string) (string,
 	if err := os.Rename(out, final); err != nil {
 		return "", fmt.Errorf("lab: %w", err)
 	}
+	l.built[key] = final
 	return final, nil
 }

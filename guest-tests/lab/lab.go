@@ -39,6 +39,9 @@ type Lab struct {
 	qemus   map[QEMUAge]*QEMU
 	kernel  *Kernel
 	accel   string
+
+	building sync.Mutex        // held while a program is built; guards built
+	built    map[string]string // paths by package and flags
 }
 
 // Options of Open; the zero value is right for nearly everyone.
@@ -86,6 +89,7 @@ func Open(o Options) (*Lab, error) {
 		logf:    o.Logf,
 		updated: make(map[Release]bool),
 		qemus:   make(map[QEMUAge]*QEMU),
+		built:   make(map[string]string),
 	}, nil
 }
 

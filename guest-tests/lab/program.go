@@ -14,6 +14,8 @@ import (
 // Program is something that can be started: a program of the system, or one
 // inside a root together with the loader and environment it needs there.
 type Program struct {
+	// Name is what people call it.
+	Name string
 	// Path is what is executed.
 	Path string
 	// Args come before the caller's own.
@@ -78,7 +80,7 @@ func rootProgram(root, path string) (*Program, error) {
 		return nil, err
 	}
 	args := []string{"--library-path", strings.Join(LibraryDirs(root), ":"), file}
-	return &Program{Path: loader, Args: args, Root: root}, nil
+	return &Program{Name: filepath.Base(path), Path: loader, Args: args, Root: root}, nil
 }
 
 // Tool returns a program by its name in the catalogue, fetching its root first

@@ -69,7 +69,7 @@ func (l *Lab) QEMU(ctx context.Context, age QEMUAge) (*QEMU, error) {
 
 func (l *Lab) findQEMU(ctx context.Context, age QEMUAge) (*QEMU, error) {
 	if path, err := exec.LookPath(systemQEMU); err == nil {
-		q, err := describeQEMU(ctx, &Program{Path: path})
+		q, err := describeQEMU(ctx, &Program{Name: systemQEMU, Path: path})
 		if err == nil && q.is(ctx, age) {
 			return q, nil
 		}
