@@ -49,7 +49,9 @@ func StartProcess(name string, cmd *exec.Cmd, log io.Writer) (*Process, error) {
 	}
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	cmd.SysProcAttr.Setpgid = true
-	cmd.Cancel = func() error { return p.signal(syscall.SIGKILL) }
+	if cmd.Cancel != nil { // Made with a context: it is to end the whole group.
+		cmd.Cancel = func() error { return p.signal(syscall.SIGKILL) }
+	}
 
 	started := make(chan error, 1)
 	go func() {
