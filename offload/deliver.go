@@ -1,0 +1,80 @@
+package offload
+
+import (
+	"vhost-user-nvgre/offload/packet"
+	"vhost-user-nvgre/virtio"
+)
+
+// Sink is where a frame goes: a receive queue, or a wire. Its slices are
+// memory that others may read and write at any time; they are written once
+// and never read.
+type Sink interface {
+	// Reserve returns room for a frame of n bytes, in pieces of any length. It
+	// reports false when there is none. The pieces live until the next call.
+	Reserve(n int) ([][]byte, bool)
+	// Commit hands over the frame stored in the room reserved last, with what
+	// its receiver is to know of it.
+	Commit(h virtio.NetHdr)
+}
+
+// Deliver puts the frame into sink, finished as far as the receiver needs: as
+// it is, with its checksum filled in, or in segments. What was delivered
+// before a Verdict other than OK stays delivered.
+func (f *Frame) Deliver(rx Receiver, sink Sink) Verdict {
+	return f.pass(sink)
+}
+
+// takes reports whether the receiver takes the super-frame whole.
+func (rx Receiver) takes(f *Frame) bool {
+	if f.Hdr.GSOType&virtio.GSOECN != 0 && !rx.ECN {
+		return false // VNET-068
+	}
+	switch f.Hdr.GSOType &^ virtio.GSOECN {
+	case virtio.GSOTCPv4:
+		return rx.TSO4
+	case virtio.GSOTCPv6:
+		return rx.TSO6
+	case virtio.GSOUDPL4:
+		if f.Info().Outer.Net == packet.IPv4 {
+			return rx.USO4
+		}
+		return rx.USO6
+	}
+	return false
+}
+
+// pass copies the frame as it is, with the header that Admit left.
+func (f *Frame) pass(sink Sink) Verdict {
+	dst, ok := sink.Reserve(f.Len)
+	if !ok {
+		return NoRoom
+	}
+	if len(dst) == 1 {
+		b := dst[0][copy(dst[0], f.Head):]
+		for _, t := range f.Tail {
+			b = b[copy(b, t):]
+		}
+	} else {
+		scatter(dst, f.Head, f.Tail)
+	}
+	sink.Commit(f.Hdr)
+	return OK
+}
+
+// scatter copies head and tail into pieces of the same total length.
+func scatter(dst [][]byte, head []byte, tail [][]byte) {
+	to := dst[0]
+	for src := head; ; src, tail = tail[0], tail[1:] {
+		for len(src) > 0 {
+			for len(to) == 0 {
+				dst = dst[1:]
+				to = dst[0]
+			}
+			n := copy(to, src)
+			to, src = to[n:], src[n:]
+		}
+		if len(tail) == 0 {
+			return
+		}
+	}
+}

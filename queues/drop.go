@@ -1,0 +1,88 @@
+package queues
+
+import "vhost-user-nvgre/offload"
+
+// dropReason says why a frame went no further. Every dropped frame is counted
+// under exactly one reason, at the queue named with it.
+type dropReason uint8
+
+// Reasons. Those of transmit queues concern the frame itself or where it was
+// to go, those of receive queues what the receiver could take.
+const (
+	dropNone dropReason = iota
+
+	// At the transmit queue.
+	dropTxDisabled  // the ring is started but disabled, or its pair is not in use
+	dropTxLinkDown  // the port's link is down
+	dropTxShort     // chain shorter than the packet header and an Ethernet header
+	dropTxLong      // frame longer than the largest one
+	dropTxSourceMAC // group address as source
+	dropTxHeader    // packet header names an offload that was not negotiated
+	dropTxChecksum  // csum_start or csum_offset beyond the frame
+	dropTxGSO       // super-frame whose type, size or headers do not fit
+	dropTxNoPort    // nowhere to go: the destination is behind the port it came from
+
+	// At the receive queue.
+	dropRxStopped  // no receive queue is running
+	dropRxLinkDown // the port's link is down
+	dropRxFilter   // not addressed to the port
+	dropRxMTU      // longer than the negotiated MTU
+	dropRxFull     // the driver posted too few buffers
+	dropRxSmall    // without mergeable buffers: the next buffer is too small
+
+	numDropReasons
+)
+
+// dropNames are what `nvgrectl show` prints.
+var dropNames = [numDropReasons]string{
+	dropNone:        "none",
+	dropTxDisabled:  "tx_disabled",
+	dropTxLinkDown:  "tx_link_down",
+	dropTxShort:     "tx_short",
+	dropTxLong:      "tx_long",
+	dropTxSourceMAC: "tx_source_mac",
+	dropTxHeader:    "tx_header",
+	dropTxChecksum:  "tx_checksum",
+	dropTxGSO:       "tx_gso",
+	dropTxNoPort:    "tx_no_port",
+	dropRxStopped:   "rx_stopped",
+	dropRxLinkDown:  "rx_link_down",
+	dropRxFilter:    "rx_filter",
+	dropRxMTU:       "rx_mtu",
+	dropRxFull:      "rx_full",
+	dropRxSmall:     "rx_small",
+}
+
+func (r dropReason) String() string { return dropNames[r] }
+
+// drops counts dropped frames by reason.
+type drops [numDropReasons]uint64
+
+// byName returns the reasons that occurred.
+func (d *drops) byName() map[string]uint64 {
+	m := map[string]uint64{}
+	for r, n := range d {
+		if n > 0 {
+			m[dropNames[r]] = n
+		}
+	}
+	return m
+}
+
+// dropOf returns the reason for a verdict of the offload engine.
+func dropOf(v offload.Verdict) dropReason {
+	switch v {
+	case offload.TooShort:
+		return dropTxShort
+	case offload.TooLong:
+		return dropTxLong
+	case offload.NotNegotiated:
+		return dropTxHeader
+	case offload.BadChecksum:
+		return dropTxChecksum
+	case offload.BadGSO:
+		return dropTxGSO
+	default:
+		return dropRxFull
+	}
+}

@@ -1,0 +1,204 @@
+// Package queues moves frames: it owns the ports, the threads that poll their
+// queues, and the learning switch between them.
+//
+// A port is one NIC. Frames its driver sends are taken from its transmit
+// queues by the shard (worker thread) that owns the queue, looked up in the
+// switch's address table, and copied straight into receive buffers of the
+// ports they go to. Control paths change a queue under its mutex, which a
+// shard holds for a batch at a time, and publish everything else the data
+// path reads as immutable snapshots.
+//
+// Locks are taken in this order: Engine.mu, Port.mu, shard.mu, a transmit
+// queue's mu, a receive queue's mu; never two of the same kind.
+package queues
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"vhost-user-nvgre/queues/fdb"
+)
+
+// Logger is what the engine logs to; logrus loggers satisfy it.
+type Logger interface {
+	Debugf(format string, args ...any)
+	Infof(format string, args ...any)
+	Warnf(format string, args ...any)
+}
+
+// Config describes an Engine.
+type Config struct {
+	Shards  int           // worker threads, at least 1
+	CPUs    []int         // processors to pin them to in turn; empty: no pinning
+	PollMax time.Duration // bound of the adaptive polling budget; 0: never poll
+	// MACTable is how many addresses the switch can learn, MACAge how long
+	// one lives unseen, in whole seconds.
+	MACTable int
+	MACAge   time.Duration
+	Log      Logger
+}
+
+// Engine is a set of ports with a switch between them. Its methods may be
+// called by any goroutine.
+type Engine struct {
+	cfg    Config
+	log    Logger
+	start  time.Time
+	fdb    *fdb.Table
+	shards []*shard
+
+	// ports is indexed by port id; a removed port leaves nil behind.
+	ports atomic.Pointer[[]*Port]
+
+	mu       sync.Mutex // guards the below and stores to ports
+	nextRx   int        // id of the next receive queue
+	nextTx   int        // transmit queues handed out, to spread them over shards
+	isClosed bool
+}
+
+// MaxPorts bounds the ports of an engine.
+const MaxPorts = 1024
+
+// New starts an engine without ports.
+func New(cfg Config) (*Engine, error) {
+	if cfg.Shards < 1 {
+		return nil, fmt.Errorf("shards %d: want at least 1", cfg.Shards)
+	}
+	// A quarter of the table is the most one port may fill.
+	e := &Engine{
+		cfg: cfg, log: cfg.Log, start: time.Now(),
+		fdb: fdb.New(cfg.MACTable, max(1, cfg.MACTable/4), uint32(cfg.MACAge/time.Second)),
+	}
+	e.ports.Store(&[]*Port{})
+	for i := range cfg.Shards {
+		cpu := -1
+		if len(cfg.CPUs) > 0 {
+			cpu = cfg.CPUs[i%len(cfg.CPUs)]
+		}
+		s, err := newShard(e, i, cpu, cfg.PollMax)
+		if err != nil {
+			for _, s := range e.shards {
+				s.poll.close()
+			}
+			return nil, err
+		}
+		e.shards = append(e.shards, s)
+	}
+	// A polling shard never yields; the control plane needs processors of its
+	// own to be scheduled on.
+	if want := cfg.Shards + 2; runtime.GOMAXPROCS(0) < want {
+		runtime.GOMAXPROCS(want)
+	}
+	for _, s := range e.shards {
+		go s.run()
+	}
+	return e, nil
+}
+
+// Close ends the shards. Front ends must be detached before.
+func (e *Engine) Close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.isClosed {
+		return
+	}
+	e.isClosed = true
+	for _, s := range e.shards {
+		s.stop()
+	}
+}
+
+// clock returns the time since the engine started.
+func (e *Engine) clock() time.Duration { return time.Since(e.start) }
+
+// second returns the address table's clock.
+func (e *Engine) second() uint32 { return uint32(e.clock() / time.Second) }
+
+// AddPort creates a port with its link up and no front end.
+func (e *Engine) AddPort(cfg PortConfig) (*Port, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.isClosed {
+		return nil, errors.New("the engine is closed")
+	}
+	ports := slices.Clone(*e.ports.Load())
+	id := slices.Index(ports, nil)
+	if id < 0 {
+		id = len(ports)
+		ports = append(ports, nil)
+	}
+	if id >= MaxPorts {
+		return nil, fmt.Errorf("port %s: there are %d ports already, the most there can be", cfg.Name, MaxPorts)
+	}
+	for _, p := range ports {
+		if p != nil && p.cfg.Name == cfg.Name {
+			return nil, fmt.Errorf("port %s: there is a port of that name", cfg.Name)
+		}
+	}
+	p := newPort(e, fdb.Port(id), cfg)
+	ports[id] = p
+	e.ports.Store(&ports)
+	return p, nil
+}
+
+// RemovePort takes a port out of the switch. Its front end must be detached.
+func (e *Engine) RemovePort(p *Port) {
+	e.mu.Lock()
+	ports := slices.Clone(*e.ports.Load())
+	ports[p.id] = nil
+	e.ports.Store(&ports)
+	e.mu.Unlock()
+	for _, q := range p.tx {
+		q.shard.abandon(q.token)
+	}
+	// Frames on their way to the port are gone before its id is used again.
+	e.quiesce()
+	e.fdb.Flush(p.id)
+}
+
+// Ports returns the ports in the order of their ids.
+func (e *Engine) Ports() []*Port {
+	return slices.DeleteFunc(slices.Clone(*e.ports.Load()), func(p *Port) bool { return p == nil })
+}
+
+// quiesce returns after every shard has passed the end of a batch: nothing
+// that was loaded from a snapshot replaced before the call is in use.
+func (e *Engine) quiesce() {
+	for _, s := range e.shards {
+		s.mu.Lock()
+		s.mu.Unlock() //nolint:staticcheck // holding it once is the point
+	}
+}
+
+// faultAddress is a memory fault that the runtime turned into a panic.
+type faultAddress interface {
+	error
+	Addr() uintptr
+}
+
+// fault is called by a shard when processing q ended in a panic. It breaks the
+// port whose memory vanished, or else the queue whose input met a fault of
+// ours, and lets the rest go on.
+func (e *Engine) fault(q *txQueue, r any) {
+	if f, ok := r.(faultAddress); ok {
+		for _, p := range e.Ports() {
+			if p.memory.Load().Contains(f.Addr()) {
+				p.fail(fmt.Errorf("guest memory at 0x%x vanished; was its file truncated?", f.Addr()))
+				return
+			}
+		}
+	}
+	e.log.Warnf("port %s queue %d: internal fault: %v\n%s", q.port.cfg.Name, q.index, r, debug.Stack())
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.fail(fmt.Errorf("internal fault: %v", r))
+}

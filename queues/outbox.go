@@ -1,0 +1,75 @@
+package queues
+
+// outbox groups the frames of one batch by receive queue, so that each queue
+// is locked, published and notified once a batch. It belongs to a shard.
+type outbox struct {
+	lists []outList
+	// slots maps a receive queue's id to its list; an entry counts only in
+	// the epoch it was made in, so that starting over costs nothing.
+	slots []outSlot
+	epoch uint64
+}
+
+type outSlot struct {
+	epoch uint64
+	list  int
+}
+
+// outList is what one receive queue gets from the batch, in order.
+type outList struct {
+	q        *rxQueue
+	st       *portState // as it was when the first frame was queued
+	frames   []uint16   // indices into shard.frames
+	rejected drops      // frames that will not be delivered
+	rejects  bool
+}
+
+// list returns the list of q, a new one if need be.
+func (o *outbox) list(q *rxQueue) *outList {
+	if q.id >= len(o.slots) {
+		o.slots = append(o.slots, make([]outSlot, q.id+1-len(o.slots))...)
+	}
+	slot := &o.slots[q.id]
+	if slot.epoch != o.epoch {
+		*slot = outSlot{epoch: o.epoch, list: len(o.lists)}
+		if len(o.lists) < cap(o.lists) {
+			o.lists = o.lists[:len(o.lists)+1] // with the storage of old
+		} else {
+			o.lists = append(o.lists, outList{frames: make([]uint16, 0, batchSize)})
+		}
+		l := &o.lists[slot.list]
+		l.q, l.st, l.frames = q, nil, l.frames[:0]
+		if l.rejects {
+			l.rejected, l.rejects = drops{}, false
+		}
+	}
+	return &o.lists[slot.list]
+}
+
+// add queues a frame for q.
+func (o *outbox) add(q *rxQueue, st *portState, frame int) {
+	l := o.list(q)
+	l.st = st
+	l.frames = append(l.frames, uint16(frame))
+}
+
+// reject counts a frame that q's port would not take.
+func (o *outbox) reject(q *rxQueue, why dropReason) {
+	l := o.list(q)
+	l.rejected[why]++
+	l.rejects = true
+}
+
+// flush delivers everything and empties the outbox.
+func (o *outbox) flush(s *shard) {
+	for i := range o.lists {
+		o.lists[i].q.deliver(s, &o.lists[i])
+	}
+	o.reset()
+}
+
+// reset forgets what was queued.
+func (o *outbox) reset() {
+	o.lists = o.lists[:0]
+	o.epoch++
+}

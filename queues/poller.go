@@ -1,0 +1,82 @@
+package queues
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"vhost-user-nvgre/virtio/eventfd"
+)
+
+// poller waits for several descriptors at once (epoll). add, remove and wake
+// may be called by any goroutine, wait by one.
+//
+// Registration is edge-triggered: a kick eventfd is never read, because each
+// write to it raises a new edge, and its count cannot overflow in practice.
+type poller struct {
+	epfd int
+	bell *eventfd.FD
+	buf  [64]unix.EpollEvent
+}
+
+// wakeToken is the token of the poller's own bell.
+const wakeToken = -1
+
+func newPoller() (*poller, error) {
+	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	bell, err := eventfd.New()
+	if err != nil {
+		unix.Close(epfd)
+		return nil, err
+	}
+	p := &poller{epfd: epfd, bell: bell}
+	if err := p.add(bell.Int(), wakeToken); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *poller) close() {
+	p.bell.Close()
+	unix.Close(p.epfd)
+}
+
+// add reports readability of fd by the token, once at once if it is readable
+// already.
+func (p *poller) add(fd int, token int32) error {
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: token}
+	if err := unix.EpollCtl(p.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+		return fmt.Errorf("epoll: watch descriptor: %w", err)
+	}
+	return nil
+}
+
+// remove ends the reports for fd; ones that wait has collected already may
+// still be handed out.
+func (p *poller) remove(fd int) {
+	_ = unix.EpollCtl(p.epfd, unix.EPOLL_CTL_DEL, fd, nil)
+}
+
+// wake makes wait return.
+func (p *poller) wake() { _ = p.bell.Signal() }
+
+// wait blocks for at most ms milliseconds (-1: without limit) and calls f with
+// the token of each descriptor that became readable.
+func (p *poller) wait(ms int, f func(token int32)) {
+	n, err := unix.EpollWait(p.epfd, p.buf[:], ms)
+	if err != nil && !errors.Is(err, unix.EINTR) {
+		// Only a closed or invalid descriptor gets here: a fault of ours.
+		panic(fmt.Sprintf("epoll_wait: %v", err))
+	}
+	for _, ev := range p.buf[:max(n, 0)] {
+		if ev.Fd == wakeToken {
+			continue
+		}
+		f(ev.Fd)
+	}
+}

@@ -1,0 +1,260 @@
+package queues
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"vhost-user-nvgre/offload"
+	"vhost-user-nvgre/queues/fdb"
+	"vhost-user-nvgre/queues/rxfilter"
+	"vhost-user-nvgre/virtio"
+	"vhost-user-nvgre/virtio/eventfd"
+	"vhost-user-nvgre/virtio/guestmem"
+)
+
+// offered are the features of a port unless its configuration withholds some.
+const offered = virtio.FeatureCSUM | virtio.FeatureGuestCSUM |
+	virtio.FeatureHostTSO4 | virtio.FeatureHostTSO6 | virtio.FeatureHostECN | virtio.FeatureHostUSO |
+	virtio.FeatureGuestTSO4 | virtio.FeatureGuestTSO6 | virtio.FeatureGuestECN |
+	virtio.FeatureGuestUSO4 | virtio.FeatureGuestUSO6 |
+	virtio.FeatureMrgRxbuf | virtio.FeatureMAC | virtio.FeatureStatus | virtio.FeatureSpeedDuplex |
+	virtio.FeatureCtrlVQ | virtio.FeatureCtrlRX | virtio.FeatureCtrlRXExtra | virtio.FeatureCtrlVLAN |
+	virtio.FeatureCtrlMACAddr | virtio.FeatureGuestAnnounce |
+	virtio.FeatureIndirectDesc | virtio.FeatureEventIdx | virtio.FeatureVersion1 | virtio.FeatureAnyLayout
+
+// MaxPairs bounds the queue pairs of a port.
+const MaxPairs = 64
+
+// PortConfig describes a port.
+type PortConfig struct {
+	Name       string
+	QueuePairs int        // 1 to MaxPairs
+	MAC        virtio.MAC // unicast, not zero
+	MTU        int        // 0: not told to the driver, else virtio.MinMTU to virtio.MaxMTU
+	Speed      uint32     // Mbit/s as told to the driver; it limits nothing
+	Withhold   virtio.Features
+}
+
+func (c *PortConfig) check() error {
+	switch {
+	case c.Name == "":
+		return fmt.Errorf("a port needs a name")
+	case c.QueuePairs < 1 || c.QueuePairs > MaxPairs:
+		return fmt.Errorf("port %s: %d queue pairs, want 1 to %d", c.Name, c.QueuePairs, MaxPairs)
+	case c.MAC.IsMulticast() || c.MAC == virtio.MAC{}:
+		return fmt.Errorf("port %s: %s is no address of a single station", c.Name, c.MAC)
+	case c.MTU != 0 && (c.MTU < virtio.MinMTU || c.MTU > virtio.MaxMTU):
+		return fmt.Errorf("port %s: MTU %d, want %d to %d", c.Name, c.MTU, virtio.MinMTU, virtio.MaxMTU)
+	}
+	return nil
+}
+
+// features returns what the port offers.
+func (c *PortConfig) features() virtio.Features {
+	f := offered
+	if c.QueuePairs > 1 {
+		f |= virtio.FeatureMQ
+	}
+	if c.MTU != 0 {
+		f |= virtio.FeatureMTU
+	}
+	return (f &^ c.Withhold).Strip()
+}
+
+// Port is one NIC: a vhost-user back end's device on one side, a port of the
+// switch on the other. Its exported methods may be called by any goroutine.
+type Port struct {
+	engine *Engine
+	id     fdb.Port
+	cfg    PortConfig
+
+	rx   []*rxQueue // by queue pair
+	tx   []*txQueue
+	ctrl ctrlQueue
+
+	state  atomic.Pointer[portState]
+	memory atomic.Pointer[guestmem.Map]
+
+	// mu serialises everything that changes the port.
+	mu         sync.Mutex
+	frontend   interface{ ConfigChanged() } // nil: none attached
+	features   virtio.Features
+	slots      []slot // by virtqueue index
+	status     uint8
+	net        virtio.NetConfig
+	linkUp     bool // as the operator wants it
+	needsReset bool
+	guest      guestState
+}
+
+// slot is what a front end said of a virtqueue, in whatever role the index
+// turns out to be used.
+type slot struct {
+	kick, call, err  *eventfd.FD
+	enabled, started bool
+}
+
+// guestState is what the driver configured over the control queue.
+type guestState struct {
+	pairs  int
+	filter *rxfilter.Filter
+}
+
+// newPort is called with Engine.mu held.
+func newPort(e *Engine, id fdb.Port, cfg PortConfig) *Port {
+	p := &Port{engine: e, id: id, cfg: cfg, linkUp: true, slots: make([]slot, 2*cfg.QueuePairs+1)}
+	for i := range cfg.QueuePairs {
+		rx := &rxQueue{id: e.nextRx}
+		rx.port, rx.index = p, 2*i
+		e.nextRx++
+		tx := &txQueue{pair: i, shard: e.shards[e.nextTx%len(e.shards)]}
+		tx.port, tx.index = p, 2*i+1
+		tx.token = tx.shard.adopt(tx)
+		e.nextTx++
+		p.rx, p.tx = append(p.rx, rx), append(p.tx, tx)
+	}
+	p.ctrl.port, p.ctrl.index = p, -1
+	p.memory.Store(&guestmem.Map{})
+	p.net = virtio.NetConfig{
+		QueuePairs: uint16(cfg.QueuePairs), MTU: uint16(cfg.MTU),
+		Speed: cfg.Speed, Duplex: virtio.DuplexFull,
+	}
+	p.forget()
+	p.compile()
+	return p
+}
+
+// Name returns the port's name.
+func (p *Port) Name() string { return p.cfg.Name }
+
+// forget returns what the driver configured to its initial state (VNET-005).
+// The caller holds mu.
+func (p *Port) forget() {
+	p.net.MAC = p.cfg.MAC
+	p.net.Status = 0
+	if p.linkUp {
+		p.net.Status = virtio.StatusLinkUp
+	}
+	p.guest = guestState{pairs: 1, filter: rxfilter.New(p.cfg.MAC, p.features)}
+}
+
+// compile publishes a new snapshot of the port's state and returns when no
+// shard uses the old one. The caller holds mu.
+func (p *Port) compile() {
+	f := p.features
+	st := &portState{
+		linkUp:    p.linkUp,
+		hdrLen:    virtio.NetHdrLen(f),
+		mergeable: f.Has(virtio.FeatureMrgRxbuf),
+		pairs:     p.cfg.QueuePairs,
+		sender:    offload.SenderOf(f),
+		receiver:  offload.ReceiverOf(f),
+		filter:    p.guest.filter,
+		maxFrame:  offload.MaxFrame,
+	}
+	if f.Has(virtio.FeatureMTU) {
+		st.maxFrame = p.cfg.MTU + 14
+	}
+	// With the control queue in our hands the driver says how many pairs it
+	// uses; otherwise the front end does, by enabling rings.
+	if f.Has(virtio.FeatureCtrlVQ) {
+		st.pairs = p.guest.pairs
+	}
+	for _, q := range p.rx[:st.pairs] {
+		q.mu.Lock()
+		if q.running() && q.enabled {
+			st.rx = append(st.rx, q)
+		}
+		q.mu.Unlock()
+	}
+	st.steering = evenSteering(max(1, len(st.rx)))
+	p.state.Store(st)
+	p.engine.quiesce()
+}
+
+// ctrlIndex returns the index of the control queue, or -1 when there is none
+// or the front end keeps it to itself. The caller holds mu.
+func (p *Port) ctrlIndex() int {
+	switch {
+	case !p.features.Has(virtio.FeatureCtrlVQ):
+		return -1
+	case p.features&(virtio.FeatureMQ|virtio.FeatureRSS) != 0:
+		return 2 * p.cfg.QueuePairs
+	default:
+		return 2
+	}
+}
+
+// queue returns the virtqueue behind an index. The caller holds mu.
+func (p *Port) queue(i int) *virtqueue {
+	switch {
+	case i == p.ctrlIndex() || i == 2*p.cfg.QueuePairs:
+		return &p.ctrl.virtqueue
+	case i%2 == 0:
+		return &p.rx[i/2].virtqueue
+	default:
+		return &p.tx[i/2].virtqueue
+	}
+}
+
+// SetLink sets the link up or down; the driver is told.
+func (p *Port) SetLink(up bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.linkUp == up {
+		return
+	}
+	p.linkUp = up
+	p.net.Status &^= virtio.StatusLinkUp
+	if up {
+		p.net.Status |= virtio.StatusLinkUp
+	} else {
+		p.engine.fdb.Flush(p.id)
+	}
+	p.compile()
+	p.configChanged()
+	p.engine.log.Infof("port %s: link %s", p.cfg.Name, map[bool]string{true: "up", false: "down"}[up])
+}
+
+// Announce asks the driver to announce its addresses to the network. It does
+// nothing when the driver cannot (VNET-132).
+func (p *Port) Announce() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.features.Has(virtio.FeatureGuestAnnounce | virtio.FeatureCtrlVQ) {
+		p.net.Status |= virtio.StatusAnnounce
+		p.configChanged()
+	}
+}
+
+// configChanged tells the driver to read the configuration space again. The
+// caller holds mu.
+func (p *Port) configChanged() {
+	if p.frontend != nil {
+		p.frontend.ConfigChanged()
+	}
+}
+
+// fail breaks every queue of the port. It takes no lock of the port's own, so
+// that a shard may call it.
+func (p *Port) fail(err error) {
+	for _, q := range p.tx {
+		q.breakDown(err)
+	}
+	for _, q := range p.rx {
+		q.breakDown(err)
+	}
+	p.ctrl.breakDown(err)
+}
+
+// queueBroke is the slow half of virtqueue.fail: the device wants a reset
+// (VNET-006), and no frame is to go to the queue any more.
+func (p *Port) queueBroke(index int, err error) {
+	p.engine.log.Warnf("port %s queue %d: stopped: %v", p.cfg.Name, index, err)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.needsReset = true
+	p.compile()
+	p.configChanged()
+}

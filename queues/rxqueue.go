@@ -1,0 +1,176 @@
+package queues
+
+import (
+	"fmt"
+
+	"vhost-user-nvgre/offload"
+	"vhost-user-nvgre/virtio"
+)
+
+// rxQueue is a queue on which a port receives frames. Any shard delivers into
+// it, one at a time.
+type rxQueue struct {
+	virtqueue
+	id int // dense over the engine, for outboxes
+
+	// Guarded by mu. batch holds chains taken ahead.
+	hdrLen    int
+	mergeable bool
+
+	// The reservation between Reserve and Commit.
+	reserved int        // chains from pos on
+	want     int        // bytes, the packet header included
+	hdr, dst [][]byte   // where header and frame go
+	refusal  dropReason // why the last Reserve failed
+}
+
+// deliver puts a batch's frames into the ring and notifies the driver once.
+func (q *rxQueue) deliver(s *shard, l *outList) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if l.rejects {
+		for why, n := range l.rejected {
+			q.count.drops[why] += n
+		}
+	}
+	if len(l.frames) == 0 {
+		return
+	}
+	if !q.running() || !q.enabled {
+		q.count.drops[dropRxStopped] += uint64(len(l.frames))
+		return
+	}
+	q.hdrLen, q.mergeable = l.st.hdrLen, l.st.mergeable
+	for _, i := range l.frames {
+		f := &s.frames[i]
+		if v := f.Deliver(l.st.receiver, q); v != offload.OK {
+			q.count.drops[q.whyDropped(v)]++
+		}
+	}
+	q.publish()
+}
+
+func (q *rxQueue) whyDropped(v offload.Verdict) dropReason {
+	if v == offload.NoRoom {
+		return q.refusal
+	}
+	return dropOf(v)
+}
+
+// Reserve returns room for a frame of n bytes behind its packet header
+// (offload.Sink).
+func (q *rxQueue) Reserve(n int) ([][]byte, bool) {
+	q.want = q.hdrLen + n
+	q.hdr, q.dst = q.hdr[:0], q.dst[:0]
+	// Nearly always the next buffer is one piece and large enough.
+	if q.pos < len(q.batch.Chains) {
+		segs := q.batch.Writable(q.batch.Chains[q.pos])
+		if len(segs) == 1 && len(segs[0]) >= q.want {
+			q.reserved = 1
+			q.hdr = append(q.hdr, segs[0][:q.hdrLen])
+			q.dst = append(q.dst, segs[0][q.hdrLen:q.want])
+			return q.dst, true
+		}
+	}
+	if !q.gather() {
+		return nil, false
+	}
+	q.layOut()
+	return q.dst, true
+}
+
+// gather finds enough chains for the reservation, taking more from the ring
+// when those at hand are too few.
+func (q *rxQueue) gather() bool {
+	for {
+		have := 0
+		q.reserved = 0
+		for _, c := range q.batch.Chains[q.pos:] {
+			room := capacity(q.batch.Writable(c))
+			if room < q.hdrLen {
+				// Nothing fits such a buffer, ever (VNET-073).
+				q.fail(fmt.Errorf("receive buffer of %d bytes, shorter than the packet header of %d", room, q.hdrLen))
+				q.refusal = dropRxStopped
+				return false
+			}
+			have += room
+			q.reserved++
+			if have >= q.want {
+				return true
+			}
+			if !q.mergeable {
+				q.refusal = dropRxSmall
+				return false
+			}
+		}
+		if !q.refill() {
+			return false
+		}
+	}
+}
+
+// refill takes more chains from the ring.
+func (q *rxQueue) refill() bool {
+	had := len(q.batch.Chains) - q.pos
+	q.giveBack()
+	n, err := q.ring.Take(&q.batch, had+batchSize)
+	if err != nil {
+		q.fail(err)
+		q.refusal = dropRxStopped
+		return false
+	}
+	q.refusal = dropRxFull
+	return n > had
+}
+
+func capacity(segs [][]byte) (n int) {
+	for _, s := range segs {
+		n += len(s)
+	}
+	return n
+}
+
+// layOut splits the reserved chains into room for header and frame.
+func (q *rxQueue) layOut() {
+	hdr, left := q.hdrLen, q.want
+	for _, c := range q.batch.Chains[q.pos : q.pos+q.reserved] {
+		for _, s := range q.batch.Writable(c) {
+			s = s[:min(len(s), left)]
+			left -= len(s)
+			if n := min(hdr, len(s)); n > 0 {
+				q.hdr = append(q.hdr, s[:n])
+				s = s[n:]
+				hdr -= n
+			}
+			if len(s) > 0 {
+				q.dst = append(q.dst, s)
+			}
+		}
+	}
+}
+
+// Commit writes the packet header of the frame that was stored in the room of
+// the last Reserve and stages its buffers (offload.Sink).
+func (q *rxQueue) Commit(h virtio.NetHdr) {
+	h.NumBuffers = uint16(q.reserved)
+	if len(q.hdr) == 1 {
+		h.Encode(q.hdr[0])
+	} else {
+		var image [virtio.NetHdrMaxSize]byte
+		b := image[:q.hdrLen]
+		h.Encode(b)
+		for _, s := range q.hdr {
+			b = b[copy(s, b):]
+		}
+	}
+	left := q.want
+	for _, c := range q.batch.Chains[q.pos : q.pos+q.reserved] {
+		// Every buffer but the last is filled completely (VNET-061).
+		n := min(left, capacity(q.batch.Writable(c)))
+		left -= n
+		q.used = append(q.used, c.Used(uint32(n)))
+	}
+	q.pos += q.reserved
+	q.count.packets++
+	q.count.bytes += uint64(q.want - q.hdrLen)
+}

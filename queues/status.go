@@ -1,0 +1,129 @@
+package queues
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"vhost-user-nvgre/virtio"
+)
+
+// PortStatus is what an operator sees of a port.
+type PortStatus struct {
+	Name      string
+	Connected bool // a front end is attached
+	LinkUp    bool
+	MAC       virtio.MAC // as the driver set it last
+	MTU       int        // 0: not told to the driver
+	Offered   virtio.Features
+	Features  virtio.Features // negotiated
+	Pairs     int             // queue pairs in use
+	MaxPairs  int
+	// ControlQueue says who serves the control queue: "device" when the front
+	// end hands it over, else "front end".
+	ControlQueue string
+	Queues       []QueueStatus // ascending by index, those never started left out
+}
+
+// QueueStatus is what an operator sees of a virtqueue.
+type QueueStatus struct {
+	Index   int
+	Kind    string // rx, tx or ctrl
+	State   string // stopped, disabled, running or broken
+	Reason  string // why it is broken
+	Size    int    // of the ring, 0 while stopped
+	Shard   int    // that polls it, -1 for none
+	Packets uint64
+	Bytes   uint64 // of frames, without packet headers
+	Kicks   uint64 // wake-ups by the driver
+	Calls   uint64 // interrupts of the driver
+	Drops   map[string]uint64
+}
+
+// MACEntry is a row of the switch's address table.
+type MACEntry struct {
+	MAC  virtio.MAC
+	VLAN uint16
+	Port string
+	Age  time.Duration // since last seen
+}
+
+// Snapshot returns the state of the port. Counters of one queue belong together;
+// those of different queues are read one after the other.
+func (p *Port) Snapshot() PortStatus {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st := PortStatus{
+		Name:         p.cfg.Name,
+		Connected:    p.frontend != nil,
+		LinkUp:       p.linkUp,
+		MAC:          p.net.MAC,
+		MTU:          p.cfg.MTU,
+		Offered:      p.cfg.features(),
+		Features:     p.features,
+		Pairs:        p.state.Load().pairs,
+		MaxPairs:     p.cfg.QueuePairs,
+		ControlQueue: "front end",
+	}
+	if p.ctrlIndex() >= 0 {
+		st.ControlQueue = "device"
+	}
+	for i := range p.cfg.QueuePairs {
+		rx, tx := p.rx[i].status("rx", -1), p.tx[i].status("tx", p.tx[i].shard.id)
+		tx.Kicks += p.tx[i].kicks.Load()
+		st.Queues = append(st.Queues, rx, tx)
+	}
+	if p.ctrlIndex() >= 0 {
+		ctrl := p.ctrl.status("ctrl", -1)
+		ctrl.Index = p.ctrlIndex()
+		st.Queues = append(st.Queues, ctrl)
+	}
+	st.Queues = slices.DeleteFunc(st.Queues, func(q QueueStatus) bool {
+		return q.State == "stopped" && q.Packets == 0 && len(q.Drops) == 0
+	})
+	slices.SortStableFunc(st.Queues, func(a, b QueueStatus) int { return cmp.Compare(a.Index, b.Index) })
+	return st
+}
+
+func (v *virtqueue) status(kind string, shard int) QueueStatus {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s := QueueStatus{
+		Index: v.index, Kind: kind, State: "running", Shard: shard,
+		Packets: v.count.packets, Bytes: v.count.bytes,
+		Kicks: v.count.kicks, Calls: v.count.calls,
+		Drops: v.count.drops.byName(),
+	}
+	switch {
+	case v.broken != nil:
+		s.State, s.Reason = "broken", v.broken.Error()
+	case v.ring == nil:
+		s.State = "stopped"
+	case !v.enabled && kind != "ctrl":
+		s.State = "disabled"
+	}
+	if v.ring != nil {
+		s.Size = v.ring.Size()
+	}
+	return s
+}
+
+// MACTable returns the live rows of the switch's address table, ascending by
+// VLAN and address.
+func (e *Engine) MACTable() []MACEntry {
+	ports := *e.ports.Load()
+	var out []MACEntry
+	for _, r := range e.fdb.Entries(e.second()) {
+		if int(r.Port) >= len(ports) || ports[r.Port] == nil {
+			continue
+		}
+		out = append(out, MACEntry{
+			MAC: r.Key.MAC(), VLAN: r.Key.VLAN(), Port: ports[r.Port].Name(),
+			Age: time.Duration(r.Age) * time.Second,
+		})
+	}
+	slices.SortFunc(out, func(a, b MACEntry) int {
+		return cmp.Or(cmp.Compare(a.VLAN, b.VLAN), slices.Compare(a.MAC[:], b.MAC[:]))
+	})
+	return out
+}
