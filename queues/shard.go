@@ -61,6 +61,7 @@ func newShard(e *Engine, id, cpu int, pollMax time.Duration) (*shard, error) {
 	return &shard{
 		engine: e, id: id, cpu: cpu, poll: p,
 		budget: pollBudget{limit: pollMax},
+		out:    outbox{epoch: 1}, // the zero slot belongs to none
 		done:   make(chan struct{}),
 	}, nil
 }

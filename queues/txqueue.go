@@ -27,7 +27,8 @@ type txQueue struct {
 }
 
 // route remembers where the previous frame went, for most follow their
-// predecessor. It holds until the table's generation or the second changes.
+// predecessor. It holds until the table's generation or the second changes;
+// that an address is not known is not remembered.
 type route struct {
 	src, dst   fdb.Key
 	generation uint32
@@ -139,9 +140,9 @@ func (s *shard) route(q *txQueue, f *offload.Frame, i int, second uint32) dropRe
 	if gen := table.Generation(); src != r.src || dst != r.dst || gen != r.generation || second != r.second {
 		table.Learn(src, q.port.id, second)
 		*r = route{src: src, dst: dst, generation: table.Generation(), second: second}
-		if h.Dst[0]&1 == 0 {
-			r.port, r.known = table.Lookup(dst, second)
-		}
+	}
+	if !r.known && h.Dst[0]&1 == 0 {
+		r.port, r.known = table.Lookup(dst, second)
 	}
 	ports := *s.engine.ports.Load()
 	if r.known {
