@@ -33,8 +33,12 @@ type Process struct {
 }
 
 // StartProcess runs cmd. Its output goes to the Process's buffers and to log as
-// well, if that is not nil. The context of cmd ends the process too.
+// well, one write at a time, if that is not nil. The context of cmd ends the
+// process too.
 func StartProcess(name string, cmd *exec.Cmd, log io.Writer) (*Process, error) {
+	if log != nil {
+		log = &serialWriter{w: log} // Both outputs go there.
+	}
 	p := &Process{
 		Name:   name,
 		Stdout: NewTail(outputLimit, log),

@@ -75,3 +75,15 @@ func lastLines(text string, n int) string {
 	}
 	return text
 }
+
+// serialWriter lets several writers share one that is not made for it.
+type serialWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (s *serialWriter) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(p)
+}

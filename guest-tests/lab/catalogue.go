@@ -33,6 +33,14 @@ type rootSpec struct {
 	packages []string
 	// noDependencies takes exactly the packages named.
 	noDependencies bool
+	// patches are applied to the unpacked files.
+	patches []patch
+}
+
+// patch replaces bytes in a file of a root.
+type patch struct {
+	file     string // below the root
+	old, new string // of equal length; old occurs at least once
 }
 
 // The roots. Each is small enough that a tool asked for alone does not drag
@@ -41,9 +49,19 @@ var (
 	rootQEMUNew = rootSpec{name: "qemu-new", release: Trixie, target: "trixie-backports", packages: []string{"qemu-system-x86"}}
 	rootQEMUOld = rootSpec{name: "qemu-old", release: Bookworm, packages: []string{"qemu-system-x86"}}
 	rootGuest   = rootSpec{name: "guest", release: Trixie, packages: []string{"busybox-static", "ethtool", "iperf3", "iproute2", "zstd"}}
-	rootDPDK    = rootSpec{name: "dpdk", release: Bookworm, packages: []string{"dpdk-dev"}}
-	rootTshark  = rootSpec{name: "tshark", release: Bookworm, packages: []string{"tshark"}}
-	rootVsock   = rootSpec{name: "vsock", release: Forky, packages: []string{"vhost-device-vsock"}}
+	rootDPDK    = rootSpec{
+		name: "dpdk", release: Bookworm, packages: []string{"dpdk-dev"},
+		// DPDK loads all drivers of a folder built in, if there is one, and
+		// panics when it meets one it has already from the root. It must not
+		// find the system's.
+		patches: []patch{{
+			file: "usr/lib/x86_64-linux-gnu/librte_eal.so.23",
+			old:  "/usr/lib/x86_64-linux-gnu/dpdk/pmds-",
+			new:  "/none/in/this/root-gnu/dpdk/pmds-xxx",
+		}},
+	}
+	rootTshark = rootSpec{name: "tshark", release: Bookworm, packages: []string{"tshark"}}
+	rootVsock  = rootSpec{name: "vsock", release: Forky, packages: []string{"vhost-device-vsock"}}
 )
 
 // toolSpec is a program inside a root.

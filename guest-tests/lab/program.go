@@ -110,10 +110,10 @@ func (l *Lab) Tool(ctx context.Context, name string) (*Program, error) {
 // busybox, ethtool, iperf3 and iproute2. (zstd is in it for the kernel image.)
 func (l *Lab) GuestRoot(ctx context.Context) (string, error) { return l.root(ctx, rootGuest) }
 
-// setupDPDK loads the poll mode drivers from the root; DPDK would look for them
-// in the system.
+// setupDPDK makes DPDK load its poll mode drivers from the root.
 func setupDPDK(root string, p *Program) error {
-	dirs, err := filepath.Glob(filepath.Join(root, "usr/lib/x86_64-linux-gnu/dpdk/pmds-*"))
+	const drivers = "usr/lib/x86_64-linux-gnu/dpdk/pmds-*"
+	dirs, err := filepath.Glob(filepath.Join(root, drivers))
 	if err != nil || len(dirs) != 1 {
 		return fmt.Errorf("lab: want one folder of DPDK drivers in %s, have %q", root, dirs)
 	}

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -24,7 +25,7 @@ var pruned = []string{"usr/share/doc", "usr/share/man", "usr/share/locale", "usr
 
 // id names the folder: equal specifications share a root, others never do.
 func (s rootSpec) id() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "1 %s %s %q %v %q", s.release, suites[s.release], s.target, s.noDependencies, s.packages))
+	sum := sha256.Sum256(fmt.Appendf(nil, "1 %s %s %q %v %q %q", s.release, suites[s.release], s.target, s.noDependencies, s.packages, s.patches))
 	return fmt.Sprintf("%s-%x", s.name, sum[:4])
 }
 
@@ -62,6 +63,11 @@ func (l *Lab) root(ctx context.Context, spec rootSpec) (string, error) {
 	}
 	if err := unpack(ctx, debs, partial); err != nil {
 		return "", err
+	}
+	for _, p := range spec.patches {
+		if err := p.apply(partial); err != nil {
+			return "", err
+		}
 	}
 	if err := os.Rename(partial, final); err != nil {
 		return "", fmt.Errorf("lab: %w", err)
@@ -121,6 +127,25 @@ func unpack(ctx context.Context, debs []string, dir string) error {
 		}
 	}
 	if err := os.WriteFile(filepath.Join(dir, manifestName), []byte(manifest.String()), 0o644); err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	return nil
+}
+
+// apply changes the file.
+func (p *patch) apply(root string) error {
+	if len(p.old) != len(p.new) {
+		return fmt.Errorf("lab: patch of %s: %q is not as long as %q", p.file, p.new, p.old)
+	}
+	path := filepath.Join(root, p.file)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	if !bytes.Contains(b, []byte(p.old)) {
+		return fmt.Errorf("lab: patch of %s: it does not contain %q", p.file, p.old)
+	}
+	if err := os.WriteFile(path, bytes.ReplaceAll(b, []byte(p.old), []byte(p.new)), 0o644); err != nil {
 		return fmt.Errorf("lab: %w", err)
 	}
 	return nil
