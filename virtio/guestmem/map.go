@@ -63,18 +63,35 @@ func (m *Map) Without(info RegionInfo) (*Map, *Region, error) {
 // must not be changed.
 func (m *Map) Regions() []*Region { return m.regions }
 
+// region returns the region that holds the guest-physical address, or nil.
+func (m *Map) region(addr uint64) *Region {
+	// Find the last region that starts at or below addr.
+	low, high := 0, len(m.regions)
+	for low < high {
+		mid := int(uint(low+high) / 2)
+		if m.regions[mid].Guest <= addr {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	if low == 0 {
+		return nil
+	}
+	if r := m.regions[low-1]; addr-r.Guest < r.Size {
+		return r
+	}
+	return nil
+}
+
 // Guest returns the n bytes at the guest-physical address, or nil when they
 // do not lie in one region. The slice lives until the region is unmapped.
 func (m *Map) Guest(addr, n uint64) []byte {
-	for _, r := range m.regions {
-		if off := addr - r.Guest; off < r.Size {
-			if n > r.Size-off {
-				return nil
-			}
-			return r.mem[off : off+n : off+n]
-		}
+	r := m.region(addr)
+	if r == nil {
+		return nil
 	}
-	return nil
+	return r.at(addr-r.Guest, n)
 }
 
 // AppendGuest appends the n bytes at the guest-physical address to pieces, as
@@ -84,27 +101,24 @@ func (m *Map) AppendGuest(pieces [][]byte, addr, n uint64) ([][]byte, bool) {
 	if b := m.Guest(addr, n); b != nil {
 		return append(pieces, b), true
 	}
+	return m.appendPieces(pieces, addr, n)
+}
+
+func (m *Map) appendPieces(pieces [][]byte, addr, n uint64) ([][]byte, bool) {
 	had := len(pieces)
 	for n > 0 {
-		b := m.upTo(addr, n)
-		if b == nil {
+		r := m.region(addr)
+		if r == nil {
 			return pieces[:had], false
 		}
+		b := r.at(addr-r.Guest, min(n, r.Size-(addr-r.Guest)))
 		pieces = append(pieces, b)
+		// No region reaches the end of the address space, so the sum that
+		// would wrap is refused above at the latest.
 		addr += uint64(len(b))
 		n -= uint64(len(b))
 	}
 	return pieces, true
-}
-
-// upTo returns as many of the n bytes at addr as one region holds.
-func (m *Map) upTo(addr, n uint64) []byte {
-	for _, r := range m.regions {
-		if off := addr - r.Guest; off < r.Size {
-			return r.mem[off : off+min(n, r.Size-off)]
-		}
-	}
-	return nil
 }
 
 // User returns the n bytes at the front end's virtual address, which is how
@@ -113,10 +127,7 @@ func (m *Map) upTo(addr, n uint64) []byte {
 func (m *Map) User(addr, n uint64) []byte {
 	for _, r := range m.regions {
 		if off := addr - r.User; off < r.Size {
-			if n > r.Size-off {
-				return nil
-			}
-			return r.mem[off : off+n : off+n]
+			return r.at(off, n)
 		}
 	}
 	return nil

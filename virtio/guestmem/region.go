@@ -63,9 +63,7 @@ func MapRegion(fd int, info RegionInfo) (*Region, error) {
 	if err != nil {
 		return nil, err
 	}
-	start := info.Offset &^ (page - 1)
-	skip := info.Offset - start
-	length := (skip + info.Size + page - 1) &^ (page - 1)
+	start, skip, length := info.pages(page)
 	if length > math.MaxInt {
 		return nil, fmt.Errorf("memory region %s: too large to map", info)
 	}
@@ -76,6 +74,15 @@ func MapRegion(fd int, info RegionInfo) (*Region, error) {
 	// Guest memory does not belong into our core dumps. Failure is harmless.
 	_ = unix.Madvise(mapping, unix.MADV_DONTDUMP)
 	return &Region{RegionInfo: info, mem: mapping[skip : skip+info.Size : skip+info.Size], mapping: mapping}, nil
+}
+
+// pages returns the part of the file that must be mapped in pages of the given
+// size, a power of two: its offset, how far into it the region begins, and its
+// length, all in bytes.
+func (i RegionInfo) pages(page uint64) (start, skip, length uint64) {
+	start = i.Offset &^ (page - 1)
+	skip = i.Offset - start
+	return start, skip, (skip + i.Size + page - 1) &^ (page - 1)
 }
 
 // pageSize returns the granularity in which the file behind fd can be mapped,
@@ -102,8 +109,19 @@ func pageSize(fd int, info RegionInfo) (uint64, error) {
 	return uint64(unix.Getpagesize()), nil
 }
 
-// Unmap ends the mapping. No slice obtained from the region may be in use.
+// at returns the n bytes at an offset below Size, or nil when the region ends
+// before them.
+func (r *Region) at(off, n uint64) []byte {
+	if n > r.Size-off {
+		return nil
+	}
+	return r.mem[off : off+n : off+n]
+}
+
+// Unmap ends the mapping. No slice obtained from the region may be in use; a
+// later lookup in a map that still has the region panics.
 func (r *Region) Unmap() error {
-	r.mem = nil
-	return unix.Munmap(r.mapping)
+	mapping := r.mapping
+	r.mem, r.mapping = nil, nil
+	return unix.Munmap(mapping)
 }
