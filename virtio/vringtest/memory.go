@@ -5,6 +5,7 @@
 package vringtest
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -68,6 +69,36 @@ func (m *Memory) Close() error {
 	err := unix.Munmap(m.bytes)
 	if cerr := unix.Close(m.FD); err == nil {
 		err = cerr
+	}
+	return err
+}
+
+// Map maps the memory as a device would: whole, or as the given regions of it.
+// Call Unmap after use.
+func (m *Memory) Map(regions ...guestmem.RegionInfo) (*guestmem.Map, error) {
+	if len(regions) == 0 {
+		regions = []guestmem.RegionInfo{m.Info}
+	}
+	guest := &guestmem.Map{}
+	for _, info := range regions {
+		r, err := guestmem.MapRegion(m.FD, info)
+		if err == nil {
+			var next *guestmem.Map
+			if next, err = guest.With(r); err == nil {
+				guest = next
+				continue
+			}
+			err = errors.Join(err, r.Unmap())
+		}
+		return nil, errors.Join(err, Unmap(guest))
+	}
+	return guest, nil
+}
+
+// Unmap ends the mappings of a map.
+func Unmap(guest *guestmem.Map) (err error) {
+	for _, r := range guest.Regions() {
+		err = errors.Join(err, r.Unmap())
 	}
 	return err
 }
