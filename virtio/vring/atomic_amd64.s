@@ -1,3 +1,5 @@
+//go:build !purego
+
 #include "textflag.h"
 
 // A plain load is an acquire on amd64; the call keeps the compiler from

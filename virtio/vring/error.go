@@ -12,6 +12,8 @@ const (
 	FaultNext
 	FaultLoop
 	FaultAddress
+	FaultPieces
+	FaultLength
 	FaultOrder
 	FaultIndirectOff
 	FaultIndirectNested
@@ -25,6 +27,8 @@ var faultText = [...]string{
 	FaultNext:           "next descriptor beyond the table",
 	FaultLoop:           "descriptor chain longer than the table",
 	FaultAddress:        "buffer outside guest memory",
+	FaultPieces:         "chain in too many pieces",
+	FaultLength:         "chain of too many bytes",
 	FaultOrder:          "device-readable element after a device-writable one",
 	FaultIndirectOff:    "indirect descriptor without VIRTIO_F_INDIRECT_DESC",
 	FaultIndirectNested: "indirect descriptor within an indirect table",

@@ -32,12 +32,20 @@ func (d *descriptor) load() desc {
 	return desc{addr: addr, len: uint32(rest), flags: uint16(rest >> 32), next: uint16(rest >> 48)}
 }
 
+// usedElem is an element of the used ring in shared memory, 4-aligned.
+type usedElem struct {
+	id  uint32
+	len uint32
+}
+
 // splitMem gives access to the three areas of a split ring. The slices cover
 // exactly what the format defines, so Go's bounds checks hold for them.
 type splitMem struct {
 	desc  []descriptor
-	avail []uint16 // flags, idx, ring..., used_event
-	used  []uint16 // flags, idx, elements of 4 halves each..., avail_event
+	avail []uint16   // flags, idx, ring..., used_event
+	heads []uint16   // the ring in avail
+	used  []uint16   // flags, idx, ring..., avail_event
+	elems []usedElem // the ring in used
 }
 
 // mapSplit finds the areas in guest memory and checks their alignment.
@@ -62,7 +70,14 @@ func mapSplit(m *guestmem.Map, c Config) (splitMem, error) {
 			return splitMem{}, fmt.Errorf("%s at 0x%x: want an alignment of %d bytes", a.name, a.addr, a.align)
 		}
 	}
-	return splitMem{desc: descriptors(b[0]), avail: halves(b[1]), used: halves(b[2])}, nil
+	avail, used := halves(b[1]), halves(b[2])
+	return splitMem{
+		desc:  descriptors(b[0]),
+		avail: avail,
+		heads: avail[2 : 2+size],
+		used:  used,
+		elems: unsafe.Slice((*usedElem)(unsafe.Pointer(&used[2])), size),
+	}, nil
 }
 
 func (m *splitMem) loadAvailFlags() uint16 { return load16(&m.avail[0]) }
@@ -71,18 +86,9 @@ func (m *splitMem) loadAvailFlags() uint16 { return load16(&m.avail[0]) }
 // visible after it.
 func (m *splitMem) loadAvailIndex() uint16 { return load16(&m.avail[1]) }
 
-func (m *splitMem) availEntry(slot uint16) uint16 { return m.avail[2+int(slot)] }
-
 func (m *splitMem) loadUsedEvent() uint16 { return load16(&m.avail[len(m.avail)-1]) }
 
 func (m *splitMem) loadUsedIndex() uint16 { return load16(&m.used[1]) }
-
-// storeUsed writes the element {id, len} of a slot.
-func (m *splitMem) storeUsed(slot uint16, u Used) {
-	e := m.used[2+4*int(slot):][:4]
-	*(*uint32)(unsafe.Pointer(&e[0])) = uint32(u.ID)
-	*(*uint32)(unsafe.Pointer(&e[2])) = u.Len
-}
 
 // publishUsed stores flags and index, which share an aligned word of which we
 // are the only writer, after everything written before. It is a full fence:

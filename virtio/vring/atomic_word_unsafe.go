@@ -1,5 +1,3 @@
-//go:build !amd64 && !arm64
-
 package vring
 
 import (
@@ -8,21 +6,20 @@ import (
 )
 
 // Without 16-bit instructions of our own the aligned 32-bit word around a
-// half is used (little-endian, as all of this package assumes). It never
-// crosses the page the half lies in. The neighbour in a store is kept by
-// compare-and-swap, for it may be the driver's.
+// half is used. It never crosses the page the half lies in. The neighbour in a
+// store is kept by compare-and-swap, for it may be the driver's.
 
 func wordOf(p *uint16) (w *uint32, shift uint) {
 	off := uintptr(unsafe.Pointer(p)) & 2
 	return (*uint32)(unsafe.Add(unsafe.Pointer(p), -int(off))), uint(off) * 8
 }
 
-func load16(p *uint16) uint16 {
+func load16Word(p *uint16) uint16 {
 	w, shift := wordOf(p)
 	return uint16(atomic.LoadUint32(w) >> shift)
 }
 
-func storeFence16(p *uint16, v uint16) {
+func storeFence16Word(p *uint16, v uint16) {
 	w, shift := wordOf(p)
 	for {
 		old := atomic.LoadUint32(w)
@@ -32,4 +29,4 @@ func storeFence16(p *uint16, v uint16) {
 	}
 }
 
-func storeFence32(p *uint32, v uint32) { atomic.SwapUint32(p, v) }
+func storeFence32Word(p *uint32, v uint32) { atomic.SwapUint32(p, v) }
