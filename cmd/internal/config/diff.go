@@ -1,6 +1,9 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Change is a setting whose value differs between two readings.
 type Change struct {
@@ -61,4 +64,27 @@ func compare[T any](table []setting[T], port string, old, next *T) []Change {
 		}
 	}
 	return changes
+}
+
+// AdoptLive gives s the live settings of next, for the ports that both have.
+// The ports of s are replaced by a copy first.
+func AdoptLive(s, next *Settings) {
+	adoptLive(globalSettings, s, next)
+	s.Ports = slices.Clone(s.Ports)
+	for i := range s.Ports {
+		for j := range next.Ports {
+			if s.Ports[i].Name == next.Ports[j].Name {
+				adoptLive(portSettings, &s.Ports[i], &next.Ports[j])
+			}
+		}
+	}
+}
+
+func adoptLive[T any](table []setting[T], t, next *T) {
+	for i := range table {
+		if s := &table[i]; s.live {
+			// A value that get returns is one that set takes.
+			_ = s.set(t, s.get(next))
+		}
+	}
 }

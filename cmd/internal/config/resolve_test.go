@@ -151,6 +151,30 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+func TestAdoptLive(t *testing.T) {
+	running, next := Default(), Default()
+	p, gone := DefaultPort(), DefaultPort()
+	p.Name, gone.Name = "a", "gone"
+	running.Ports = []Port{gone, p}
+	was := running.Ports
+	next.LogLevel, next.Shards = "debug", 5
+	p.LinkUp, p.QueuePairs = false, 7
+	next.Ports = []Port{p}
+	AdoptLive(&running, &next)
+	if running.LogLevel != "debug" || running.Shards != 0 {
+		t.Errorf("log-level %q, shards %d; want the first adopted, the second not", running.LogLevel, running.Shards)
+	}
+	if a := running.Ports[1]; a.LinkUp || a.QueuePairs != 1 {
+		t.Errorf("port a: %+v; want link adopted, queue-pairs not", a)
+	}
+	if !running.Ports[0].LinkUp {
+		t.Error("a port that only one side has was changed")
+	}
+	if !was[1].LinkUp {
+		t.Error("the ports were changed in place, not in a copy")
+	}
+}
+
 func TestNearest(t *testing.T) {
 	all := []string{"shards", "poll-us", "queue-pairs"}
 	for in, want := range map[string]string{"shard": "shards", "pol-us": "poll-us", "queues": "", "queue_pairs": "queue-pairs", "x": "", "": ""} {

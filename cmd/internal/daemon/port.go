@@ -1,0 +1,125 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/user"
+	"strconv"
+	"sync"
+
+	"vhost-user-nvgre/cmd/internal/config"
+	"vhost-user-nvgre/queues"
+	"vhost-user-nvgre/vhostuser"
+	"vhost-user-nvgre/virtio"
+)
+
+// The two packages do not know each other; here they meet.
+var _ vhostuser.Backend = (*queues.Port)(nil)
+
+// port is a port of the switch and the endpoint front ends reach it by.
+type port struct {
+	cfg      config.Port
+	device   *queues.Port
+	endpoint *vhostuser.Endpoint
+
+	gone bool // no front end can reach it; Run's goroutine only
+
+	stop    context.CancelFunc // nil until served
+	serving sync.WaitGroup
+}
+
+// open makes a port; it is not served yet.
+func (d *Daemon) open(cfg *config.Port) (*port, error) {
+	speed := uint32(cfg.Speed)
+	if speed == 0 {
+		speed = virtio.SpeedUnknown
+	}
+	device, err := d.engine.AddPort(queues.PortConfig{
+		Name: cfg.Name, QueuePairs: cfg.QueuePairs, MAC: cfg.Address(),
+		MTU: cfg.MTU, Speed: speed, Withhold: cfg.Withhold,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p := &port{cfg: *cfg, device: device}
+	device.SetLink(cfg.LinkUp)
+	options := vhostuser.Options{
+		Path: cfg.Socket, Perm: cfg.SocketMode, Backend: device,
+		Log: d.log.WithField("port", cfg.Name),
+	}
+	if cfg.Mode == config.ModeClient {
+		options.Mode = vhostuser.ModeClient
+	}
+	if cfg.FD != config.NoFD {
+		options.File = os.NewFile(uintptr(cfg.FD), "fd "+strconv.Itoa(cfg.FD))
+	}
+	if p.endpoint, err = vhostuser.Open(options); err == nil && cfg.Mode == config.ModeServer && cfg.FD == config.NoFD {
+		err = giveToGroup(cfg.Socket, cfg.SocketGroup)
+	}
+	if err != nil {
+		d.remove(p)
+		return nil, fmt.Errorf("port %s: %w", cfg.Name, err)
+	}
+	return p, nil
+}
+
+// serve lets front ends in until the port is removed.
+func (d *Daemon) serve(p *port) {
+	ctx, stop := context.WithCancel(context.Background())
+	p.stop = stop
+	p.serving.Go(func() {
+		err := p.endpoint.Serve(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			d.log.Warnf("port %s: %v", p.cfg.Name, err)
+		}
+		select {
+		case d.ended <- p:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// remove takes a port down: the front end is detached, the socket removed.
+func (d *Daemon) remove(p *port) {
+	switch {
+	case p.stop != nil:
+		p.stop()
+		p.serving.Wait()
+	case p.endpoint != nil:
+		if err := p.endpoint.Close(); err != nil {
+			d.log.Warnf("port %s: %v", p.cfg.Name, err)
+		}
+	}
+	d.engine.RemovePort(p.device)
+}
+
+// giveToGroup changes the group of a socket, unless none is named.
+func giveToGroup(path, group string) error {
+	gid, err := groupID(group)
+	if err != nil {
+		return fmt.Errorf("socket-group: %w", err)
+	}
+	if gid < 0 {
+		return nil
+	}
+	return os.Chown(path, -1, gid)
+}
+
+// groupID returns the number of a group given by name or number, -1 for "".
+func groupID(group string) (int, error) {
+	if group == "" {
+		return -1, nil
+	}
+	if n, err := strconv.ParseUint(group, 10, 31); err == nil {
+		return int(n), nil
+	}
+	g, err := user.LookupGroup(group)
+	if err != nil {
+		return 0, &config.Error{Err: fmt.Errorf("there is no group %q", group)}
+	}
+	return strconv.Atoi(g.Gid)
+}

@@ -1,0 +1,109 @@
+package daemon
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"vhost-user-nvgre/cmd/internal/control"
+	"vhost-user-nvgre/cmd/internal/version"
+	"vhost-user-nvgre/queues"
+	"vhost-user-nvgre/vhostuser"
+	"vhost-user-nvgre/virtio"
+)
+
+// Status returns what the control socket shows.
+func (d *Daemon) Status() control.Status {
+	s := control.Status{
+		Version: version.String(), PID: os.Getpid(), StartedAt: d.started,
+		Shards: d.shards, MACCapacity: d.capacity(),
+		Ports: []control.Port{}, MACTable: []control.MACEntry{},
+	}
+	for _, p := range d.list() {
+		s.Ports = append(s.Ports, p.status())
+	}
+	for _, m := range d.engine.MACTable() {
+		s.MACTable = append(s.MACTable, control.MACEntry{
+			MAC: m.MAC.String(), VLAN: int(m.VLAN), Port: m.Port, Age: int(m.Age / time.Second),
+		})
+	}
+	return s
+}
+
+func (d *Daemon) capacity() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.settings.MACTable
+}
+
+func (p *port) status() control.Port {
+	st := p.device.Snapshot()
+	out := control.Port{
+		Name: st.Name, Socket: p.cfg.Socket, Mode: string(p.cfg.Mode),
+		LinkUp: st.LinkUp, MAC: st.MAC.String(), MTU: st.MTU, Speed: p.cfg.Speed,
+		QueuePairs: st.MaxPairs, QueuePairsInUse: st.Pairs, ControlQueue: st.ControlQueue,
+		Offered: st.Offered.Names(), Negotiated: st.Features.Names(),
+		FrontEnd: frontEnd(p.endpoint.Snapshot()),
+		Queues:   make([]control.Queue, len(st.Queues)),
+	}
+	if p.cfg.Socket == "" {
+		out.FD = p.cfg.FD
+	}
+	if !st.Connected {
+		out.QueuePairsInUse = 0 // whatever the next driver will begin with
+	}
+	for i, q := range st.Queues {
+		out.Queues[i] = queue(q)
+	}
+	return out
+}
+
+func queue(q queues.QueueStatus) control.Queue {
+	return control.Queue{
+		Index: q.Index, Kind: q.Kind, State: q.State, Reason: q.Reason, Size: q.Size, Shard: q.Shard,
+		Packets: q.Packets, Bytes: q.Bytes, Kicks: q.Kicks, Calls: q.Calls, Drops: q.Drops,
+	}
+}
+
+func frontEnd(s vhostuser.Snapshot) control.FrontEnd {
+	return control.FrontEnd{
+		Connected: s.Connected, PID: int(s.PeerPID), ConnectedAt: timeOrNil(s.Since),
+		Sessions: s.Sessions, ProtocolFeatures: s.Protocol.Names(),
+		MemoryRegions: s.MemoryRegions, MemoryBytes: s.MemoryBytes,
+		LastEnd: s.LastEnd, LastEndAt: timeOrNil(s.LastEndAt),
+	}
+}
+
+func timeOrNil(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// SetLink sets the link of a port up or down.
+func (d *Daemon) SetLink(name string, up bool) error {
+	p := d.port(name)
+	if p == nil {
+		return fmt.Errorf("port %s: %w", name, control.ErrNoPort)
+	}
+	p.device.SetLink(up)
+	return nil
+}
+
+// Announce asks the driver of a port to announce its addresses.
+func (d *Daemon) Announce(name string) error {
+	p := d.port(name)
+	if p == nil {
+		return fmt.Errorf("port %s: %w", name, control.ErrNoPort)
+	}
+	st := p.device.Snapshot()
+	switch {
+	case !st.Connected:
+		return fmt.Errorf("port %s: %w: no front end is connected", name, control.ErrState)
+	case !st.Features.Has(virtio.FeatureGuestAnnounce | virtio.FeatureCtrlVQ):
+		return fmt.Errorf("port %s: %w: the driver has not negotiated guest_announce with this device", name, control.ErrState)
+	}
+	p.device.Announce()
+	return nil
+}
