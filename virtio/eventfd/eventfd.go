@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,7 +30,8 @@ func New() (*FD, error) {
 
 // Adopt takes ownership of a descriptor that a front end sent. Anything but
 // an eventfd is refused and left to the caller: a file or socket could block
-// the thread that signals it. The descriptor is made non-blocking.
+// the thread that signals it. The descriptor is made non-blocking. /proc must
+// be mounted, for nothing else tells an eventfd from other descriptors.
 func Adopt(fd int) (*FD, error) {
 	target, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
 	if err != nil {
@@ -81,13 +83,15 @@ func (e *FD) Drain() bool {
 // Wait blocks for at most the given number of milliseconds (-1: without
 // limit) until the count is above 0, resets it and reports whether it was.
 func (e *FD) Wait(ms int) bool {
-	fds := []unix.PollFd{{Fd: int32(e.fd), Events: unix.POLLIN}}
-	for {
-		_, err := unix.Poll(fds, ms)
-		if errors.Is(err, unix.EINTR) {
-			continue
+	end := time.Now().Add(time.Duration(ms) * time.Millisecond)
+	for left := ms; ; {
+		fds := []unix.PollFd{{Fd: int32(e.fd), Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds, left); !errors.Is(err, unix.EINTR) {
+			return e.Drain()
 		}
-		return e.Drain()
+		if ms >= 0 {
+			left = max(0, int((time.Until(end) + time.Millisecond - 1).Milliseconds()))
+		}
 	}
 }
 
