@@ -25,6 +25,17 @@ func (c *Cursor) Len() int {
 	return n
 }
 
+// Take returns the next n bytes and moves past them if they are in one piece,
+// else nil, and c stays where it is. It is inlined: callers try it first.
+func (c *Cursor) Take(n int) []byte {
+	if len(c.cur) < n {
+		return nil
+	}
+	b := c.cur[:n:n]
+	c.cur = c.cur[n:]
+	return b
+}
+
 // Next returns the contiguous bytes at c, at most n, and moves past them. It
 // is empty only when n is 0 or the end is reached.
 func (c *Cursor) Next(n int) []byte {

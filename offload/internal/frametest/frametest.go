@@ -25,6 +25,9 @@ const (
 	Destination = 60
 )
 
+// NoFlags in Spec.TCPFlags makes 0 of the other bits mean 0.
+const NoFlags = 0x8000
+
 // Tag is a VLAN tag.
 type Tag struct {
 	Type uint16 // EtherType that announces it
@@ -59,7 +62,7 @@ type Spec struct {
 	DstPort uint16
 
 	TCPOptions []byte // a multiple of 4 bytes
-	TCPFlags   uint16 // 9 bits; 0 = ACK
+	TCPFlags   uint16 // 9 bits; 0 = ACK, NoFlags = none
 	Seq, Ack   uint32
 	Window     uint16
 	Urgent     uint16
@@ -214,7 +217,7 @@ func (s *Spec) transport() []byte {
 		h = be.AppendUint16(h, s.DstPort)
 		h = be.AppendUint32(h, s.Seq)
 		h = be.AppendUint32(h, s.Ack)
-		h = be.AppendUint16(h, uint16(5+len(s.TCPOptions)/4)<<12|flags)
+		h = be.AppendUint16(h, uint16(5+len(s.TCPOptions)/4)<<12|flags&0x1ff)
 		h = be.AppendUint16(h, s.Window)
 		h = be.AppendUint16(h, 0)
 		h = be.AppendUint16(h, s.Urgent)
