@@ -17,7 +17,7 @@ type PortStatus struct {
 	MTU       int        // 0: not told to the driver
 	Offered   virtio.Features
 	Features  virtio.Features // negotiated
-	Pairs     int             // queue pairs in use
+	Pairs     int             // queue pairs that receive
 	MaxPairs  int
 	// ControlQueue says who serves the control queue: "device" when the front
 	// end hands it over, else "front end".
@@ -61,7 +61,7 @@ func (p *Port) Snapshot() PortStatus {
 		MTU:          p.cfg.MTU,
 		Offered:      p.cfg.features(),
 		Features:     p.features,
-		Pairs:        p.state.Load().pairs,
+		Pairs:        len(p.state.Load().rx),
 		MaxPairs:     p.cfg.QueuePairs,
 		ControlQueue: "front end",
 	}
