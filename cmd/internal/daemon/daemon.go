@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -110,13 +111,12 @@ func countPorts(n int) string {
 // describe lists the ports and where they are, for the log.
 func (d *Daemon) describe() string {
 	ports := d.list()
-	text := countPorts(len(ports))
-	for i, p := range ports {
-		sep := ", "
-		if i == 0 {
-			sep = ": "
-		}
-		text += sep + p.cfg.Name + " at " + p.cfg.Endpoint()
+	if len(ports) == 0 {
+		return countPorts(0)
 	}
-	return text
+	var places []string
+	for _, p := range ports {
+		places = append(places, p.cfg.Name+" at "+p.cfg.Endpoint())
+	}
+	return countPorts(len(ports)) + ": " + strings.Join(places, ", ")
 }

@@ -90,7 +90,7 @@ Exit codes: 0 success, 1 failure, 2 wrong usage, 3 wrong configuration,
 		Version:       version.String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(c *cobra.Command, args []string) error {
+		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usage(fmt.Errorf("unknown argument %q", args[0]))
 			}
