@@ -1,15 +1,22 @@
 package offload
 
 import (
+	"vhost-user-nvgre/offload/gso"
 	"vhost-user-nvgre/offload/packet"
 	"vhost-user-nvgre/virtio"
 )
+
+// Worker does what frames need. It is the state that one shard reuses from
+// frame to frame, and belongs to one goroutine.
+type Worker struct {
+	segmenter gso.Segmenter
+}
 
 // Admit checks what the sender's packet header asks for against what was
 // negotiated and against the frame, and reduces the header to what holds of
 // it. After OK, Hdr names a checksum to finish only if it lies within the
 // frame, and a segmentation only if the frame's headers fit it.
-func (f *Frame) Admit(tx Sender) Verdict {
+func (w *Worker) Admit(f *Frame, tx Sender) Verdict {
 	h := &f.Hdr
 	// Unknown flags, and those of the other direction, are ignored (VNET-040,
 	// VNET-055). ECN alone says nothing (VNET-032).
@@ -31,7 +38,7 @@ func (f *Frame) Admit(tx Sender) Verdict {
 		h.HdrLen = h.CsumStart + h.CsumOffset + 2
 		return OK
 	}
-	return f.admitSuper(kind)
+	return w.admitSuper(f)
 }
 
 // offers reports whether super-frames of a type may be sent.
@@ -50,27 +57,15 @@ func (tx Sender) offers(gsoType uint8) bool {
 	return false
 }
 
-// admitSuper checks a super-frame's headers.
-func (f *Frame) admitSuper(kind uint8) Verdict {
-	h, info := &f.Hdr, f.Info()
-	l := &info.Outer
-	if !l.HasPorts() || l.L4 != h.CsumStart || int(l.Payload) >= f.Len {
-		return BadGSO
-	}
-	fits := false
-	switch kind {
-	case virtio.GSOTCPv4:
-		fits = l.Net == packet.IPv4 && l.Trans == packet.TCP
-	case virtio.GSOTCPv6:
-		fits = l.Net == packet.IPv6 && l.Trans == packet.TCP
-	case virtio.GSOUDPL4:
-		fits = l.Trans == packet.UDP
-	}
-	if !fits || h.CsumOffset != checksumOffset(l.Trans) {
+// admitSuper checks a super-frame's headers by the rules of segmentation, be
+// it segmented here or passed on.
+func (w *Worker) admitSuper(f *Frame) Verdict {
+	h, l := &f.Hdr, &f.Info().Outer
+	if !l.HasPorts() || l.L4 != h.CsumStart || h.CsumOffset != checksumOffset(l.Trans) {
 		return BadGSO
 	}
 	h.HdrLen = l.Payload // the sender's is a hint (VNET-044)
-	return OK
+	return w.start(f)
 }
 
 // checksumOffset returns where in a TCP or UDP header the checksum is.
@@ -79,4 +74,29 @@ func checksumOffset(t packet.Transport) uint16 {
 		return 16
 	}
 	return 6
+}
+
+// limits are what is offered to senders. Linux makes super-frames of a single
+// segment. The number of segments is bounded because a small frame could
+// otherwise cause tens of thousands; even TCP's smallest segments stay below.
+var limits = gso.Limits{
+	MaxPayload:  65535,
+	MinSegments: 1,
+	MaxSegments: 2048,
+	MaxHeader:   gso.MaxHeader,
+	SubMSS:      true,
+}
+
+// start prepares the segmenter for a super-frame.
+func (w *Worker) start(f *Frame) Verdict {
+	r := gso.Request{MSS: int(f.Hdr.GSOSize)}
+	switch f.Hdr.GSOType &^ virtio.GSOECN {
+	case virtio.GSOTCPv4:
+		r.Kind = gso.TCPv4
+	case virtio.GSOTCPv6:
+		r.Kind = gso.TCPv6
+	default:
+		r.Kind = gso.UDP
+	}
+	return refused(w.segmenter.Start(f.Head, f.Info(), r, &limits))
 }

@@ -1,6 +1,7 @@
 package offload
 
 import (
+	"vhost-user-nvgre/offload/checksum"
 	"vhost-user-nvgre/offload/packet"
 	"vhost-user-nvgre/virtio"
 )
@@ -20,8 +21,47 @@ type Sink interface {
 // Deliver puts the frame into sink, finished as far as the receiver needs: as
 // it is, with its checksum filled in, or in segments. What was delivered
 // before a Verdict other than OK stays delivered.
-func (f *Frame) Deliver(rx Receiver, sink Sink) Verdict {
+func (w *Worker) Deliver(f *Frame, rx Receiver, sink Sink) Verdict {
+	switch {
+	case f.Hdr.Flags&virtio.HdrNeedsCsum == 0:
+		return f.pass(sink)
+	case f.IsSuper():
+		if rx.takes(f) {
+			return f.pass(sink)
+		}
+		return w.segment(f, rx, sink)
+	case rx.Checksum:
+		return f.pass(sink)
+	}
 	return f.pass(sink)
+}
+
+// segment splits a super-frame on its way.
+func (w *Worker) segment(f *Frame, rx Receiver, sink Sink) Verdict {
+	if v := w.start(f); v != OK {
+		return v
+	}
+	src := checksum.NewCursorAt(f.Head[w.segmenter.HeaderLen():], f.Tail)
+	for n := w.segmenter.NextLen(); n > 0; n = w.segmenter.NextLen() {
+		room, ok := sink.Reserve(n)
+		if !ok {
+			return NoRoom
+		}
+		dst := checksum.NewCursor(room)
+		if !w.segmenter.Next(&dst, &src) {
+			return NoRoom
+		}
+		sink.Commit(rx.finished())
+	}
+	return OK
+}
+
+// finished is the packet header of a frame whose checksums are all in place.
+func (rx Receiver) finished() virtio.NetHdr {
+	if rx.Checksum {
+		return virtio.NetHdr{Flags: virtio.HdrDataValid}
+	}
+	return virtio.NetHdr{} // VNET-063
 }
 
 // takes reports whether the receiver takes the super-frame whole.

@@ -1,5 +1,7 @@
 package offload
 
+import "vhost-user-nvgre/offload/gso"
+
 // Verdict says what became of a frame. Every Verdict but OK means that the
 // frame goes no further, and each is counted by itself.
 type Verdict uint8
@@ -15,10 +17,32 @@ const (
 	// What Admit finds.
 	NotNegotiated // the packet header asks for an offload that was not negotiated
 	BadChecksum   // csum_start or csum_offset beyond the frame
-	BadGSO        // segmentation asked for a frame it does not fit
+	BadGSO        // segmentation asked for without a size, a checksum, or a transport header where it is said to be
 
 	// What Deliver finds.
 	NoRoom // the sink refused
 
-	NumVerdicts
+	// firstRefusal and those after it are the gso package's refusals.
+	firstRefusal
+
+	// NumVerdicts is how many values there are, for counters.
+	NumVerdicts = firstRefusal + Verdict(gso.NumRefusals)
 )
+
+var verdictNames = [...]string{"ok", "short", "long", "header", "checksum", "gso", "room"}
+
+// String returns a short name, fit for a counter.
+func (v Verdict) String() string {
+	if v >= firstRefusal {
+		return "gso_" + gso.Refusal(v-firstRefusal).String()
+	}
+	return verdictNames[v]
+}
+
+// refused returns the verdict for a refusal.
+func refused(r gso.Refusal) Verdict {
+	if r == gso.Accepted {
+		return OK
+	}
+	return firstRefusal + Verdict(r)
+}

@@ -14,12 +14,7 @@ const (
 	// At the transmit queue.
 	dropTxDisabled  // the ring is started but disabled, or its pair is not in use
 	dropTxLinkDown  // the port's link is down
-	dropTxShort     // chain shorter than the packet header and an Ethernet header
-	dropTxLong      // frame longer than the largest one
 	dropTxSourceMAC // group address as source
-	dropTxHeader    // packet header names an offload that was not negotiated
-	dropTxChecksum  // csum_start or csum_offset beyond the frame
-	dropTxGSO       // super-frame whose type, size or headers do not fit
 	dropTxNoPort    // nowhere to go: the destination is behind the port it came from
 
 	// At the receive queue.
@@ -30,20 +25,19 @@ const (
 	dropRxFull     // the driver posted too few buffers
 	dropRxSmall    // without mergeable buffers: the next buffer is too small
 
-	numDropReasons
+	// dropFrame and those after it are the offload engine's verdicts on the
+	// frame, at the transmit queue.
+	dropFrame
+
+	numDropReasons = dropFrame + dropReason(offload.NumVerdicts)
 )
 
 // dropNames are what `nvgrectl show` prints.
-var dropNames = [numDropReasons]string{
+var dropNames = [dropFrame]string{
 	dropNone:        "none",
 	dropTxDisabled:  "tx_disabled",
 	dropTxLinkDown:  "tx_link_down",
-	dropTxShort:     "tx_short",
-	dropTxLong:      "tx_long",
 	dropTxSourceMAC: "tx_source_mac",
-	dropTxHeader:    "tx_header",
-	dropTxChecksum:  "tx_checksum",
-	dropTxGSO:       "tx_gso",
 	dropTxNoPort:    "tx_no_port",
 	dropRxStopped:   "rx_stopped",
 	dropRxLinkDown:  "rx_link_down",
@@ -53,7 +47,12 @@ var dropNames = [numDropReasons]string{
 	dropRxSmall:     "rx_small",
 }
 
-func (r dropReason) String() string { return dropNames[r] }
+func (r dropReason) String() string {
+	if r >= dropFrame {
+		return "tx_" + offload.Verdict(r-dropFrame).String()
+	}
+	return dropNames[r]
+}
 
 // drops counts dropped frames by reason.
 type drops [numDropReasons]uint64
@@ -63,26 +62,11 @@ func (d *drops) byName() map[string]uint64 {
 	m := map[string]uint64{}
 	for r, n := range d {
 		if n > 0 {
-			m[dropNames[r]] = n
+			m[dropReason(r).String()] = n
 		}
 	}
 	return m
 }
 
 // dropOf returns the reason for a verdict of the offload engine.
-func dropOf(v offload.Verdict) dropReason {
-	switch v {
-	case offload.TooShort:
-		return dropTxShort
-	case offload.TooLong:
-		return dropTxLong
-	case offload.NotNegotiated:
-		return dropTxHeader
-	case offload.BadChecksum:
-		return dropTxChecksum
-	case offload.BadGSO:
-		return dropTxGSO
-	default:
-		return dropRxFull
-	}
-}
+func dropOf(v offload.Verdict) dropReason { return dropFrame + dropReason(v) }

@@ -175,7 +175,8 @@ func (e *Engine) Ports() []*Port {
 func (e *Engine) quiesce() {
 	for _, s := range e.shards {
 		s.mu.Lock()
-		s.mu.Unlock() //nolint:staticcheck // holding it once is the point
+		//lint:ignore SA2001 holding it once is the point
+		s.mu.Unlock()
 	}
 }
 

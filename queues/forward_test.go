@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"testing"
 
+	"vhost-user-nvgre/offload"
 	"vhost-user-nvgre/virtio"
 	"vhost-user-nvgre/virtio/vringtest"
 )
@@ -75,9 +76,9 @@ func TestHostileTransmit(t *testing.T) {
 	raw(1)
 	raw(12)
 	raw(25)
-	a.drops(dropTxShort, 3)
+	a.drops(dropOf(offload.TooShort), 3)
 	raw(70_000)
-	a.drops(dropTxLong, 1)
+	a.drops(dropOf(offload.TooLong), 1)
 	a.send(0, virtio.NetHdr{}, frame(b.mac, broadcast, 60))
 	a.drops(dropTxSourceMAC, 1)
 	a.send(0, virtio.NetHdr{}, frame(b.mac, a.mac, 60))

@@ -43,7 +43,7 @@ func (q *rxQueue) deliver(s *shard, l *outList) {
 	q.hdrLen, q.mergeable = l.st.hdrLen, l.st.mergeable
 	for _, i := range l.frames {
 		f := &s.frames[i]
-		if v := f.Deliver(l.st.receiver, q); v != offload.OK {
+		if v := s.worker.Deliver(f, l.st.receiver, q); v != offload.OK {
 			q.count.drops[q.whyDropped(v)]++
 		}
 	}

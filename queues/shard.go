@@ -39,6 +39,7 @@ type shard struct {
 	// Below: used by the shard's own goroutine only.
 	active   []*txQueue
 	frames   [batchSize]offload.Frame
+	worker   offload.Worker
 	out      outbox
 	now      time.Duration // since the engine started, once per round
 	stopping atomic.Bool

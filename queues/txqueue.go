@@ -101,7 +101,7 @@ func (s *shard) forward(q *txQueue) {
 		f := &s.frames[i]
 		v := f.Load(q.batch.Readable(c), st.hdrLen)
 		if v == offload.OK {
-			v = f.Admit(st.sender)
+			v = s.worker.Admit(f, st.sender)
 		}
 		if v != offload.OK {
 			q.count.drops[dropOf(v)]++
