@@ -86,8 +86,13 @@ func (g *Guest) arguments(q *lab.QEMU, k *lab.Kernel, accel, initrd string, ch c
 		"-m", fmt.Sprintf("%dM", g.MemMB), "-smp", strconv.Itoa(g.CPUs),
 		"-chardev", socket("console", ch.console), "-serial", "chardev:console",
 		"-chardev", socket("agent", ch.agent), "-serial", "chardev:agent",
-		"-chardev", socket("qmp", ch.qmp), "-mon", "chardev=qmp,mode=control",
+		"-chardev", socket("qmp", ch.qmp),
 		"-kernel", k.Image, "-initrd", initrd, "-append", strings.Join(g.kernelParams(), " "),
+	}
+	if q.AtLeast(11, 1) { // There -mon is deprecated.
+		args = append(args, "-object", "monitor-qmp,id=qmp-monitor,chardev=qmp")
+	} else {
+		args = append(args, "-mon", "chardev=qmp,mode=control")
 	}
 	if accel == lab.KVM {
 		args = append(args, "-accel", "kvm", "-cpu", "host")

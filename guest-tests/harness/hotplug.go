@@ -85,7 +85,7 @@ func (vm *VM) Plug(ctx context.Context, n NIC) (id string, err error) {
 		vm.forgetNIC(p.ID)
 		err = vm.explain(fmt.Errorf("plugging %s in: %w", p.ID, err))
 	}()
-	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	if c := p.objects.chardev; c != nil {
 		if err := vm.monitor.Execute(ctx, "chardev-add", c.arguments(vm.QEMU), nil); err != nil {
@@ -106,8 +106,10 @@ func (vm *VM) Plug(ctx context.Context, n NIC) (id string, err error) {
 }
 
 // Unplug removes a NIC from the running guest and returns when the guest has
-// let go of it and QEMU holds nothing of it any more.
+// let go of it and QEMU holds nothing of it any more, half a minute at most.
 func (vm *VM) Unplug(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	p, err := vm.nic(id)
 	if err != nil {
 		return err
@@ -136,13 +138,21 @@ func (vm *VM) Unplug(ctx context.Context, id string) error {
 	return nil
 }
 
-// removeChardev tries until QEMU has let go of the chardev: a device gives its
-// own up a moment after the event that reports its end.
+// removeChardev makes sure that a chardev is gone. Removing a vhost-user netdev
+// takes its chardev along; a device gives its own up a moment after the event
+// that reports its end, and until then QEMU calls it busy.
 func (vm *VM) removeChardev(ctx context.Context, id string) error {
 	for {
 		err := vm.monitor.Execute(ctx, "chardev-remove", map[string]string{"id": id}, nil)
 		var qe *qmp.Error
-		if !errors.As(err, &qe) || qe.Desc != fmt.Sprintf("Chardev '%s' is busy", id) {
+		if !errors.As(err, &qe) {
+			return err
+		}
+		switch qe.Desc {
+		case fmt.Sprintf("Chardev '%s' not found", id):
+			return nil
+		case fmt.Sprintf("Chardev '%s' is busy", id):
+		default:
 			return err
 		}
 		select {
@@ -152,6 +162,10 @@ func (vm *VM) removeChardev(ctx context.Context, id string) error {
 		}
 	}
 }
+
+// patience bounds waiting for what takes a second at most on an idle machine,
+// so that a test that waits in vain says what for.
+const patience = 30 * time.Second
 
 // retryInterval is how often something is asked again that sends no event.
 const retryInterval = 20 * time.Millisecond
@@ -180,8 +194,11 @@ func (vm *VM) NICs(ctx context.Context) ([]agentproto.NIC, error) {
 	return e.NICs, vm.explain(err)
 }
 
-// Interface returns the guest's interface of a NIC, waiting until there is one.
+// Interface returns the guest's interface of a NIC, waiting half a minute at
+// most until there is one.
 func (vm *VM) Interface(ctx context.Context, id string) (agentproto.NIC, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	p, err := vm.nic(id)
 	if err != nil {
 		return agentproto.NIC{}, err

@@ -73,6 +73,8 @@ func (vm *VM) StartIperf(ctx context.Context, port int) (*IperfServer, error) {
 	if port == 0 {
 		port = iperfPort
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	p, err := vm.Start(ctx, Command{Argv: []string{"iperf3", "--server", "--forceflush", "--port", strconv.Itoa(port)}})
 	if err != nil {
 		return nil, err

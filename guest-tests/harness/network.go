@@ -85,9 +85,11 @@ func (vm *VM) Ping(ctx context.Context, to string, o PingOptions) (PingResult, e
 }
 
 // MustPing fails unless every request is answered. It first waits for a first
-// answer: address resolution may cost some, and a link takes a moment to come
-// up on both ends.
+// answer, half a minute at most: address resolution may cost some requests, and
+// a link takes a moment to come up on both ends.
 func (vm *VM) MustPing(ctx context.Context, to string, o PingOptions) error {
+	ctx, cancel := context.WithTimeout(ctx, patience+time.Duration(o.Count)*o.Interval)
+	defer cancel()
 	for {
 		r, err := vm.Ping(ctx, to, PingOptions{Count: 1})
 		if err != nil {

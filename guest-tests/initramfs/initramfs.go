@@ -18,6 +18,8 @@ import (
 	"path"
 	"path/filepath"
 	"sort"
+	"strings"
+	"time"
 
 	"github.com/cavaliergopher/cpio"
 )
@@ -72,11 +74,15 @@ func Build(ctx context.Context, dir string, spec Spec) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	final := filepath.Join(dir, "initramfs-"+key+".cpio")
-	if _, err := os.Stat(final); err == nil {
+	final := filepath.Join(dir, archivePrefix+key+".cpio")
+	now := time.Now()
+	if err := os.Chtimes(final, now, now); err == nil { // Says that it is in use.
 		return final, nil
 	}
-	tmp, err := os.CreateTemp(dir, "partial-*")
+	if err := prune(dir, now); err != nil {
+		return "", err
+	}
+	tmp, err := os.CreateTemp(dir, partialPrefix+"*")
 	if err != nil {
 		return "", fmt.Errorf("initramfs: %w", err)
 	}
@@ -89,6 +95,36 @@ func Build(ctx context.Context, dir string, spec Spec) (string, error) {
 		return "", fmt.Errorf("initramfs: %w", err)
 	}
 	return final, nil
+}
+
+const (
+	archivePrefix = "initramfs-"
+	partialPrefix = "partial-"
+)
+
+// keepFor is how long an archive nobody asks for stays: every change of the
+// agent leaves one. A guest does not need its archive once it has started.
+const keepFor = 24 * time.Hour
+
+// prune removes what was not used for long, and what a killed run left.
+func prune(dir string, now time.Time) error {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("initramfs: %w", err)
+	}
+	for _, e := range list {
+		info, err := e.Info()
+		if err != nil {
+			continue // Another run removed it.
+		}
+		ours := strings.HasPrefix(e.Name(), archivePrefix) || strings.HasPrefix(e.Name(), partialPrefix)
+		if ours && now.Sub(info.ModTime()) > keepFor {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("initramfs: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // files lists everything the archive holds, sorted so that folders come before

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cavaliergopher/cpio"
 	"github.com/google/go-cmp/cmp"
@@ -86,6 +87,31 @@ func TestBuild(t *testing.T) {
 	}
 	if left, err := filepath.Glob(filepath.Join(dir, "partial-*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %q, %v", left, err)
+	}
+}
+
+// Archives nobody asked for since yesterday go, others stay.
+func TestPrune(t *testing.T) {
+	dir := t.TempDir()
+	old := time.Now().Add(-keepFor - time.Minute)
+	for _, name := range []string{"initramfs-old.cpio", "partial-old", "initramfs-new.cpio", "other"} {
+		p := filepath.Join(dir, name)
+		if err := os.WriteFile(p, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if name != "initramfs-new.cpio" {
+			if err := os.Chtimes(p, old, old); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := prune(dir, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	want := []string{filepath.Join(dir, "initramfs-new.cpio"), filepath.Join(dir, "other")}
+	if err != nil || !slices.Equal(left, want) {
+		t.Errorf("after prune(): %q, %v, want %q", left, err, want)
 	}
 }
 
