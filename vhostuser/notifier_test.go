@@ -3,6 +3,7 @@ package vhostuser
 import (
 	"net"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -154,6 +155,7 @@ func TestConfigChangeDeafPeer(t *testing.T) {
 	deadline := time.Now().Add(10 * time.Second)
 	for !r.log.has("the front end does not read its messages") {
 		r.b.frontend().ConfigChanged()
+		runtime.Gosched() // to the channel's goroutine
 		if time.Now().After(deadline) {
 			t.Fatalf("the socket never fills:\n%s", r.log)
 		}

@@ -191,9 +191,11 @@ func (s *session) conclude(m *message, shape wire.Shape, err error) error {
 	}
 }
 
-// answer sends a reply. Whoever gets it finds its effect in the snapshot.
+// answer sends a reply. Whoever gets it finds the effect of the request in the
+// snapshot, and its descriptors closed that were not needed.
 func (s *session) answer(m *message, payload []byte) error {
 	m.answered = true
+	m.closeFDs()
 	s.publish(s)
 	return s.conn.reply(m.request, payload)
 }
