@@ -44,10 +44,10 @@ GLOBL slide<>(SB), RODATA|NOPTR, $32
 	VPADDQ X1, X0, X0        \
 	VMOVQ X0, AX
 
-// func sumAVX2(p *byte, n int) uint64
-TEXT ·sumAVX2(SB), NOSPLIT|NOFRAME, $0-24
-	MOVQ p+0(FP), SI
-	MOVQ n+8(FP), CX
+// func sumAVX2(b []byte) uint64
+TEXT ·sumAVX2(SB), NOSPLIT|NOFRAME, $0-32
+	MOVQ b_base+0(FP), SI
+	MOVQ b_len+8(FP), CX
 
 	// The tail initialises the accumulators.
 	MOVQ    CX, DX
@@ -101,7 +101,7 @@ sum16:
 sumdone:
 	REDUCE
 	VZEROUPPER
-	MOVQ AX, ret+16(FP)
+	MOVQ AX, ret+24(FP)
 	RET
 
 // func copyAVX2(dst, src *byte, n int) uint64

@@ -34,10 +34,10 @@
 	BZHIQ CX, DX, DX \
 	KMOVQ DX, K1
 
-// func sumAVX512(p *byte, n int) uint64
-TEXT ·sumAVX512(SB), NOSPLIT|NOFRAME, $0-24
-	MOVQ p+0(FP), SI
-	MOVQ n+8(FP), CX
+// func sumAVX512(b []byte) uint64
+TEXT ·sumAVX512(SB), NOSPLIT|NOFRAME, $0-32
+	MOVQ b_base+0(FP), SI
+	MOVQ b_len+8(FP), CX
 
 	VPXORQ Z0, Z0, Z0
 	VPXORQ Z1, Z1, Z1
@@ -86,7 +86,7 @@ sumtail:
 sumdone:
 	REDUCE
 	VZEROUPPER
-	MOVQ AX, ret+16(FP)
+	MOVQ AX, ret+24(FP)
 	RET
 
 // func copyAVX512(dst, src *byte, n int) uint64

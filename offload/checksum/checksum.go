@@ -55,7 +55,7 @@ func (a Acc) At(offset int) Acc {
 
 // Good reports whether a, summed over data with its checksum in place and the
 // pseudo-header if it has one, shows the checksum to be right.
-func (a Acc) Good() bool { return a.Fold() == 0xffff }
+func (a Acc) Good() bool { return a%0xffff == 0 && a != 0 }
 
 // Put stores the checksum, the complement of the sum, in b[0:2].
 func (a Acc) Put(b []byte) { binary.LittleEndian.PutUint16(b, ^a.Fold()) }
@@ -81,6 +81,16 @@ func IPv4Header(h *[20]byte) Acc {
 	le := binary.LittleEndian
 	return Acc(uint64(le.Uint32(h[0:])) + uint64(le.Uint32(h[4:])) + uint64(le.Uint32(h[8:])) +
 		uint64(le.Uint32(h[12:])) + uint64(le.Uint32(h[16:])))
+}
+
+// IPv4HeaderGood reports whether the checksum of an IPv4 header without options
+// is right.
+func IPv4HeaderGood(h *[20]byte) bool {
+	le := binary.LittleEndian
+	s, c := bits.Add64(le.Uint64(h[0:]), le.Uint64(h[8:]), 0)
+	s, c = bits.Add64(s, uint64(le.Uint32(h[16:])), c)
+	// If the second addition carried, s is small.
+	return Acc(s + c).Good()
 }
 
 // PseudoIPv4 returns the sum of the pseudo-header of RFC 793 and RFC 768 for

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"vhost-user-nvgre/offload/checksum"
+	"vhost-user-nvgre/offload/internal/cpu"
 )
 
 // rfc1071 is the definition, section 1 and 4.1 of the RFC: 16-bit words in
@@ -88,6 +89,25 @@ func TestEveryLength(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// The choice of a body is made by length and level.
+func TestDispatch(t *testing.T) {
+	r := rand.New(rand.NewPCG(17, 18))
+	for _, level := range cpu.Levels() {
+		restore := checksum.SetLevel(level)
+		for n := range 200 {
+			src := randomBytes(r, n)
+			if got, want := network(checksum.Sum(src)), rfc1071(src); got != want {
+				t.Errorf("level %v: Sum of %d bytes = %#04x, want %#04x", level, n, got, want)
+			}
+			dst := make([]byte, n)
+			if got, want := network(checksum.Copy(dst, src)), rfc1071(src); got != want || string(dst) != string(src) {
+				t.Errorf("level %v: Copy of %d bytes = %#04x, want %#04x, or bytes differ", level, n, got, want)
+			}
+		}
+		restore()
 	}
 }
 
@@ -202,6 +222,14 @@ func TestPseudo(t *testing.T) {
 		h := [20]byte(randomBytes(r, 20))
 		if got, want := network(checksum.IPv4Header(&h)), rfc1071(h[:]); got != want {
 			t.Fatalf("IPv4Header(%x) = %#04x, want %#04x", h, got, want)
+		}
+		if checksum.IPv4HeaderGood(&h) {
+			t.Fatalf("IPv4HeaderGood(%x) with a sum of %#04x", h, rfc1071(h[:]))
+		}
+		binary.BigEndian.PutUint16(h[10:], 0)
+		binary.BigEndian.PutUint16(h[10:], ^rfc1071(h[:]))
+		if !checksum.IPv4HeaderGood(&h) {
+			t.Fatalf("IPv4HeaderGood(%x) is false", h)
 		}
 	}
 }

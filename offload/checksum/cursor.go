@@ -11,7 +11,12 @@ type Cursor struct {
 
 // NewCursor returns a cursor at the front of pieces. It keeps the slice, which
 // must not change as long as the cursor is used.
-func NewCursor(pieces [][]byte) Cursor { return Cursor{rest: pieces} }
+func NewCursor(pieces [][]byte) Cursor {
+	if len(pieces) == 0 {
+		return Cursor{}
+	}
+	return Cursor{cur: pieces[0], rest: pieces[1:]}
+}
 
 // NewCursorAt returns a cursor at the front of b followed by pieces.
 func NewCursorAt(b []byte, pieces [][]byte) Cursor { return Cursor{cur: b, rest: pieces} }
@@ -25,12 +30,12 @@ func (c *Cursor) Len() int {
 	return n
 }
 
-// Take returns the next n bytes and moves past them if they are in one piece,
-// else nil, and c stays where it is. It is inlined: callers try it first.
+// Has reports whether the next n bytes are in one piece that c has reached.
+// At the end of a piece it is false for all but 0.
+func (c *Cursor) Has(n int) bool { return len(c.cur) >= n }
+
+// Take returns the next n bytes, for which Has must hold, and moves past them.
 func (c *Cursor) Take(n int) []byte {
-	if len(c.cur) < n {
-		return nil
-	}
 	b := c.cur[:n:n]
 	c.cur = c.cur[n:]
 	return b

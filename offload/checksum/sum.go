@@ -7,17 +7,7 @@ import (
 
 // Sum returns the sum of b. A last odd byte counts as the first of a word
 // whose second is 0.
-func Sum(b []byte) Acc {
-	if len(b) >= sumMin {
-		if useAVX512 {
-			return Acc(sumAVX512(&b[0], len(b)))
-		}
-		if useAVX2 {
-			return Acc(sumAVX2(&b[0], len(b)))
-		}
-	}
-	return Acc(sumGeneric(b))
-}
+func Sum(b []byte) Acc { return Acc(sum(b)) }
 
 // Copy copies src to the front of dst, which must be at least as long and must
 // not overlap it, and returns the sum of the bytes written.
