@@ -263,13 +263,10 @@ func (s *Segmenter) Next(dst, src *checksum.Cursor) bool {
 	if s.index >= s.segments {
 		return false
 	}
-	at := *dst
-	if d := dst.Take(s.header + s.payload); d != nil {
-		if p := src.Take(s.payload); p != nil {
-			s.putHeader(d, checksum.Copy(d[s.header:], p))
-			return true
-		}
-		*dst = at
+	if n := s.header + s.payload; dst.Has(n) && src.Has(s.payload) {
+		d := dst.Take(n)
+		s.putHeader(d, checksum.Copy(d[s.header:], src.Take(s.payload)))
+		return true
 	}
 	return s.nextScattered(dst, src)
 }

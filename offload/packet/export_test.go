@@ -6,3 +6,6 @@ func ParseOther(p *Info, b []byte, frameLen int) {
 	p.FrameLen = uint32(frameLen)
 	p.HeaderLen = uint16(p.other(b, frameLen))
 }
+
+// Untypical clears what Typical reports, which ParseOther does not know of.
+func (p *Info) Untypical() { p.typical = false }

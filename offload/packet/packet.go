@@ -134,8 +134,8 @@ const (
 type Level struct {
 	End      uint32 // behind the IP packet; what follows is padding
 	Protocol uint8  // IP protocol of what is at L4
-	Net      Net
 	Trans    Transport
+	Net      Net
 	Verdict  Verdict
 	L2       uint16 // Ethernet header
 	L3       uint16 // IP header
@@ -190,5 +190,5 @@ type Info struct {
 	FlowID    uint8 // the lower 8 bits of a GRE key; no part of the tunnel's identity
 	GREFlags  uint8
 	Tunnel    Tunnel
-	_         uint8
+	typical   bool
 }

@@ -18,6 +18,8 @@ func parse(b []byte, frameLen int) packet.Info {
 	p.Outer = packet.Level{End: 1, Protocol: 2, Net: 3, Trans: 4, Verdict: 5, L2: 6, L3: 7, L4: 8, Payload: 9, TCI: 10, HomeAddr: 11, FinalDst: 12, Flags: 0xffff}
 	p.Inner = p.Outer
 	packet.Parse(&p, b, frameLen)
+	// TestTypical has this one.
+	p.Untypical()
 	return p
 }
 
@@ -450,6 +452,24 @@ func TestSecondTunnel(t *testing.T) {
 	if p.VSID != 0x111111 || p.FlowID != 0x11 || p.Inner.Trans != packet.GRE || p.Inner.Verdict != packet.OK ||
 		int(p.HeaderLen) != f.Levels[1].Payload {
 		t.Errorf("tunnel in a tunnel: %+v; want the first key, and headers up to the second GRE header at %d", p, f.Levels[1].Payload)
+	}
+}
+
+// Typical means one form only, whatever was parsed before.
+func TestTypical(t *testing.T) {
+	var p packet.Info
+	for _, c := range frames([]byte("payload")) {
+		f := c.Spec.Build()
+		packet.Parse(&p, f.Bytes, len(f.Bytes))
+		o, i := &c.Spec, c.Spec.Inner
+		want := i != nil && !o.V6 && !i.V6 && !i.Bare && o.GREFlags == 0x20 && i.Proto == frametest.TCP &&
+			len(o.Tags)+len(i.Tags)+len(o.Options)+len(i.Options) == 0
+		if p.Typical() != want {
+			t.Errorf("%s: Typical() = %v, want %v", c.Name, p.Typical(), want)
+		}
+		if want && (p.Inner.L3 != 56 || p.Inner.L4 != 76) {
+			t.Errorf("%s: inner IP header at %d, TCP header at %d, want 56, 76", c.Name, p.Inner.L3, p.Inner.L4)
+		}
 	}
 }
 

@@ -50,7 +50,11 @@ func Parse(p *Info, b []byte, frameLen int) {
 		b = b[:max(0, min(frameLen, maxHead))]
 	}
 	p.FrameLen = uint32(frameLen)
-	next := p.common(b, frameLen)
+	next := p.parseTypical(b, frameLen)
+	if next == 0 {
+		p.typical = false
+		next = p.common(b, frameLen)
+	}
 	if next == 0 {
 		next = p.other(b, frameLen)
 	}
