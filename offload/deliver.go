@@ -2,6 +2,7 @@ package offload
 
 import (
 	"vhost-user-nvgre/offload/checksum"
+	"vhost-user-nvgre/offload/finish"
 	"vhost-user-nvgre/offload/packet"
 	"vhost-user-nvgre/virtio"
 )
@@ -33,7 +34,30 @@ func (w *Worker) Deliver(f *Frame, rx Receiver, sink Sink) Verdict {
 	case rx.Checksum:
 		return f.pass(sink)
 	}
-	return f.pass(sink)
+	return f.finish(rx, sink)
+}
+
+// finish copies the frame and fills its checksum in on the way, and that of
+// the IPv4 header too: a device that touches a frame leaves it correct.
+func (f *Frame) finish(rx Receiver, sink Sink) Verdict {
+	info := f.Info() // before Head and Tail are used: it may move bytes between them
+	partial := finish.Partial{Start: int(f.Hdr.CsumStart), Offset: int(f.Hdr.CsumOffset)}
+	// The checksum goes through Head, where the next receiver of a flooded
+	// frame wants to find the sender's value again.
+	if field := partial.Start + partial.Offset; field+2 <= len(f.Head) {
+		seed := [2]byte(f.Head[field:])
+		defer func() { copy(f.Head[field:], seed[:]) }()
+	}
+	room, ok := sink.Reserve(f.Len)
+	if !ok {
+		return NoRoom
+	}
+	dst, tail := checksum.NewCursor(room), checksum.NewCursor(f.Tail)
+	if !finish.Deliver(&dst, f.Head, &tail, info, finish.Work{Transport: true, Partial: partial, IPv4: true}) {
+		return BadChecksum
+	}
+	sink.Commit(rx.finished())
+	return OK
 }
 
 // segment splits a super-frame on its way.
