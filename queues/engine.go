@@ -193,7 +193,7 @@ func (e *Engine) fault(q *txQueue, r any) {
 	if f, ok := r.(faultAddress); ok {
 		for _, p := range e.Ports() {
 			if p.memory.Load().Contains(f.Addr()) {
-				p.fail(fmt.Errorf("guest memory at 0x%x vanished; was its file truncated?", f.Addr()))
+				p.fail(vanished(f))
 				return
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"vhost-user-nvgre/offload"
+	"vhost-user-nvgre/offload/checksum"
 	"vhost-user-nvgre/virtio"
 )
 
@@ -28,6 +29,7 @@ type rxQueue struct {
 func (q *rxQueue) deliver(s *shard, l *outList) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	defer q.publish() // also when the memory of a frame's sender vanishes
 	if l.rejects {
 		for why, n := range l.rejected {
 			q.count.drops[why] += n
@@ -43,11 +45,12 @@ func (q *rxQueue) deliver(s *shard, l *outList) {
 	q.hdrLen, q.mergeable = l.st.hdrLen, l.st.mergeable
 	for _, i := range l.frames {
 		f := &s.frames[i]
-		if v := s.worker.Deliver(f, l.st.receiver, q); v != offload.OK {
+		if f.Whole(&l.st.receiver) {
+			q.put(f)
+		} else if v := s.worker.Deliver(f, &l.st.receiver, q); v != offload.OK {
 			q.count.drops[q.whyDropped(v)]++
 		}
 	}
-	q.publish()
 }
 
 func (q *rxQueue) whyDropped(v offload.Verdict) dropReason {
@@ -57,12 +60,46 @@ func (q *rxQueue) whyDropped(v offload.Verdict) dropReason {
 	return dropOf(v)
 }
 
+// put copies a frame as it is.
+func (q *rxQueue) put(f *offload.Frame) {
+	want := q.hdrLen + f.Len
+	if q.pos < len(q.batch.Chains) {
+		c := q.batch.Chains[q.pos]
+		if segs := q.batch.Writable(c); len(segs) == 1 && len(segs[0]) >= want {
+			// Nearly always the next buffer is one piece and large enough.
+			b := segs[0]
+			f.Hdr.NumBuffers = 1
+			f.Hdr.Encode(b[:q.hdrLen])
+			b = b[q.hdrLen:]
+			b = b[copy(b, f.Head):]
+			for _, t := range f.Tail {
+				b = b[copy(b, t):]
+			}
+			q.pos++
+			q.used = append(q.used, c.Used(uint32(want)))
+			q.count.packets++
+			q.count.bytes += uint64(f.Len)
+			return
+		}
+	}
+	room, ok := q.Reserve(f.Len)
+	if !ok {
+		q.count.drops[q.refusal]++
+		return
+	}
+	dst := checksum.NewCursor(room)
+	dst.Write(f.Head)
+	for _, t := range f.Tail {
+		dst.Write(t)
+	}
+	q.Commit(&f.Hdr)
+}
+
 // Reserve returns room for a frame of n bytes behind its packet header
 // (offload.Sink).
 func (q *rxQueue) Reserve(n int) ([][]byte, bool) {
 	q.want = q.hdrLen + n
 	q.hdr, q.dst = q.hdr[:0], q.dst[:0]
-	// Nearly always the next buffer is one piece and large enough.
 	if q.pos < len(q.batch.Chains) {
 		segs := q.batch.Writable(q.batch.Chains[q.pos])
 		if len(segs) == 1 && len(segs[0]) >= q.want {
@@ -151,7 +188,7 @@ func (q *rxQueue) layOut() {
 
 // Commit writes the packet header of the frame that was stored in the room of
 // the last Reserve and stages its buffers (offload.Sink).
-func (q *rxQueue) Commit(h virtio.NetHdr) {
+func (q *rxQueue) Commit(h *virtio.NetHdr) {
 	h.NumBuffers = uint16(q.reserved)
 	if len(q.hdr) == 1 {
 		h.Encode(q.hdr[0])

@@ -142,7 +142,7 @@ func (s *shard) step(q *txQueue) (n int) {
 		if r := recover(); r != nil {
 			s.out.reset()
 			s.engine.fault(q, r)
-			n = 0
+			n = 1 // the batch's buffers are still to be given back
 		}
 	}()
 	return q.process(s)

@@ -41,7 +41,11 @@ func (v *virtqueue) running() bool { return v.ring != nil && v.broken == nil }
 
 // start begins processing. The caller holds mu.
 func (v *virtqueue) start(m *guestmem.Map, c vring.Config) error {
-	ring, err := vring.New(m, c)
+	var ring vring.Ring
+	err := guarded(func() (err error) {
+		ring, err = vring.New(m, c)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -57,7 +61,10 @@ func (v *virtqueue) stop() uint32 {
 	if v.ring == nil {
 		return v.base
 	}
-	v.publish()
+	if err := guarded(func() error { v.publish(); return nil }); err != nil {
+		// Nobody is left to take the chains back.
+		v.used = v.used[:0]
+	}
 	v.giveBack()
 	v.base = v.ring.Base()
 	v.ring = nil

@@ -1,0 +1,227 @@
+package queues
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"vhost-user-nvgre/virtio"
+)
+
+// truncate takes the memory away from under a driver.
+func (n *nic) truncate(size int64) {
+	n.t.Helper()
+	if err := unix.Ftruncate(n.mem.FD, size); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// vanish is the reason of queues whose memory was truncated.
+const vanish = "vanished; was its file truncated?"
+
+// brokeAll waits until the rings of a driver, whose memory must not be
+// touched, are broken.
+func (n *nic) brokeAll() {
+	n.t.Helper()
+	n.wait("the end of every queue", func() bool {
+		for _, q := range n.port.Snapshot().Queues {
+			if q.State != "broken" || !strings.Contains(q.Reason, vanish) {
+				return false
+			}
+		}
+		return true
+	})
+	n.wait("NEEDS_RESET", func() bool { return n.port.Status()&statusNeedsReset != 0 })
+	n.changed()
+}
+
+// exchange sends a frame each way and wants it to arrive; frames for others
+// that come before are passed over.
+func exchange(t testing.TB, a, b *nic, size int) {
+	t.Helper()
+	for _, way := range [][2]*nic{{a, b}, {b, a}} {
+		f := frame(way[1].mac, way[0].mac, size)
+		way[0].send(0, virtio.NetHdr{}, f)
+		got := way[1].recv(0)
+		for virtio.MAC(got.b) != way[1].mac {
+			got = way[1].recv(0)
+		}
+		if !bytes.Equal(got.b, f) {
+			t.Errorf("%s to %s: got %x, want %x", way[0].port.Name(), way[1].port.Name(), got.b, f)
+		}
+		way[1].repost(0)
+		way[0].reaped(0)
+	}
+}
+
+// Memory that vanishes breaks its port and no other, whoever touches it first:
+// as sender, as receiver of a frame for it alone, or of a flooded one.
+//
+// Shows: VNET-006
+// Hostile: CVE-2026-86561
+func TestTruncatedMemory(t *testing.T) {
+	for _, who := range []string{"sender", "receiver", "one of several receivers"} {
+		t.Run(who, func(t *testing.T) {
+			e := newEngine(t, 1)
+			a, b, c := plug(t, e, 1, nicOptions{}), plug(t, e, 2, nicOptions{}), plug(t, e, 3, nicOptions{})
+			victim := plug(t, e, 4, nicOptions{})
+			exchange(t, a, b, 60)
+			if who == "sender" {
+				// The kick comes after the memory is gone, as does what the
+				// ring would have said.
+				victim.queue(0, victim.image(virtio.NetHdr{}, frame(a.mac, victim.mac, 3000)))
+				victim.tx(0).Publish()
+				victim.truncate(0)
+				victim.tx(0).kick.Signal()
+			} else {
+				victim.send(0, virtio.NetHdr{}, frame(broadcast, victim.mac, 60))
+				for _, n := range []*nic{a, b, c} {
+					n.recv(0)
+				}
+				dst := victim.mac
+				if who != "receiver" {
+					dst = broadcast
+				}
+				// All in one batch, which must come back although it ends in a
+				// fault and no other follows.
+				victim.truncate(0)
+				for range batchSize {
+					a.queue(0, a.image(virtio.NetHdr{}, frame(dst, a.mac, 1000)))
+				}
+				a.ring(0)
+				a.reaped(0)
+			}
+			victim.brokeAll()
+			for _, n := range []*nic{a, b, c} {
+				for _, q := range n.port.Snapshot().Queues {
+					if q.State != "running" {
+						t.Errorf("port %s queue %d: %s (%s), want running", n.port.Name(), q.Index, q.State, q.Reason)
+					}
+				}
+				n.all(0)
+			}
+			exchange(t, a, b, 1514)
+			exchange(t, b, c, 60)
+		})
+	}
+}
+
+// Only part of the file is gone: the rings are there, the frame is not. What
+// the receivers got of the same batch before the fault is theirs.
+//
+// Hostile: CVE-2026-86561
+func TestTruncatedPayload(t *testing.T) {
+	e := newEngine(t, 1)
+	a, b := plug(t, e, 1, nicOptions{}), plug(t, e, 2, nicOptions{})
+	exchange(t, a, b, 60)
+	good := frame(b.mac, a.mac, 300)
+	end := a.mem.Info.Size
+	a.queue(0, a.image(virtio.NetHdr{}, good))
+	long := append(a.image(virtio.NetHdr{}, frame(b.mac, a.mac, 200)), make([]byte, 4096)...)
+	at := a.mem.Info.Guest + end - 4096
+	head := a.place(long[:212])
+	if _, ok := a.tx(0).Add(elem(head, 212), elem(at, 4096)); !ok {
+		t.Fatal("transmit ring full")
+	}
+	a.truncate(int64(end - 4096))
+	a.ring(0)
+	if got := b.recv(0); !bytes.Equal(got.b, good) {
+		t.Errorf("got %x, want %x", got.b, good)
+	}
+	a.brokeAll()
+	b.silent(0)
+	b.repost(0)
+	c := plug(t, e, 3, nicOptions{})
+	exchange(t, b, c, 60)
+}
+
+// A front end that takes the memory away before it starts or stops a ring gets
+// an error and no more; nothing stays locked.
+//
+// Hostile: CVE-2026-86561
+func TestTruncatedControlPath(t *testing.T) {
+	e := newEngine(t, 2)
+	a, b := plug(t, e, 1, nicOptions{}), plug(t, e, 2, nicOptions{})
+	f := baseFeatures | virtio.FeatureCtrlVQ
+	n := plug(t, e, 3, nicOptions{bare: true, features: f})
+	for i := range 3 {
+		n.layRing(i, 256)
+	}
+	n.truncate(0)
+	for i, r := range n.rings {
+		n.port.SetQueueErr(i, r.err)
+		err := n.port.StartQueue(i, r.Config(), r.kick)
+		if err == nil || !strings.Contains(err.Error(), vanish) {
+			t.Errorf("StartQueue(%d) without memory = %v, want an error with %q", i, err, vanish)
+		}
+		n.port.SetQueueEnabled(i, true)
+	}
+	for i := range n.rings {
+		n.port.StopQueue(i)
+	}
+	n.port.Detach()
+	exchange(t, a, b, 60)
+
+	// Buffers wait to be given back when both sides of a batch are gone.
+	n.port.Attach(n)
+	must(t, n.port.SetFeatures(f))
+	v := plug(t, e, 4, nicOptions{})
+	w := plug(t, e, 5, nicOptions{})
+	exchange(t, v, w, 60)
+	v.queue(0, v.image(virtio.NetHdr{}, frame(w.mac, v.mac, 60)))
+	v.tx(0).Publish()
+	v.truncate(0)
+	w.truncate(0)
+	v.tx(0).kick.Signal()
+	v.port.StopQueue(1)
+	v.port.Detach()
+	w.port.Detach()
+	exchange(t, a, b, 60)
+}
+
+// A fault of ours breaks the queue whose input met it, and nothing else.
+func TestFaultOfOurs(t *testing.T) {
+	cfg := testConfig(1, &journal{faulty: true})
+	e := startEngine(t, cfg)
+	a, b, c := plug(t, e, 1, nicOptions{pairs: 2}), plug(t, e, 2, nicOptions{}), plug(t, e, 3, nicOptions{})
+	exchange(t, a, b, 60)
+	// No input can do this: a table without entries.
+	st := *c.port.state.Load()
+	st.rx, st.steering = append(st.rx, st.rx...), nil
+	c.port.state.Store(&st)
+	a.send(0, virtio.NetHdr{}, frame(broadcast, a.mac, 60))
+	a.broke(1, "internal fault: ")
+	if l := e.journal().find("vm1 queue 1", "internal fault", "goroutine"); l == "" {
+		t.Error("the log has no stack")
+	}
+	if l := e.journal().find("warning", "vm1 queue 1", "stopped"); l == "" {
+		t.Error("the log does not say that the queue stopped")
+	}
+	for _, i := range []int{0, 2, 3} {
+		if s := a.queueStatus(i); s.State != "running" {
+			t.Errorf("queue %d of the port is %s (%s), want running", i, s.State, s.Reason)
+		}
+	}
+	c.port.mu.Lock()
+	c.port.compile()
+	c.port.mu.Unlock()
+	b.all(0)
+	f := frame(b.mac, a.mac, 60)
+	a.send(1, virtio.NetHdr{}, f)
+	if got := b.recv(0); !bytes.Equal(got.b, f) {
+		t.Errorf("the port's other queue: got %x, want %x", got.b, f)
+	}
+	b.repost(0)
+	exchange(t, b, c, 60)
+
+	// The driver resets the device and the queue works again.
+	a.port.StopQueue(1)
+	a.port.SetStatus(0)
+	if got := a.port.Status(); got != 0 {
+		t.Errorf("status after a reset 0x%x, want 0", got)
+	}
+	a.startRing(1, 256)
+	exchange(t, a, b, 60)
+}
