@@ -10,22 +10,29 @@ import (
 // frame to frame, and belongs to one goroutine.
 type Worker struct {
 	segmenter gso.Segmenter
+	done      virtio.NetHdr // of frames finished here
 }
 
 // Admit checks what the sender's packet header asks for against what was
 // negotiated and against the frame, and reduces the header to what holds of
 // it. After OK, Hdr names a checksum to finish only if it lies within the
 // frame, and a segmentation only if the frame's headers fit it.
-func (w *Worker) Admit(f *Frame, tx Sender) Verdict {
+func (w *Worker) Admit(f *Frame, tx *Sender) Verdict {
 	h := &f.Hdr
 	// Unknown flags, and those of the other direction, are ignored (VNET-040,
 	// VNET-055). ECN alone says nothing (VNET-032).
-	h.Flags &= virtio.HdrNeedsCsum
-	kind := h.GSOType &^ virtio.GSOECN
-	if h.Flags == 0 && kind == virtio.GSONone {
+	if h.Flags&virtio.HdrNeedsCsum == 0 && h.GSOType&^virtio.GSOECN == virtio.GSONone {
 		*h = virtio.NetHdr{} // csum_start and csum_offset are unused (VNET-041)
 		return OK
 	}
+	return w.admitWork(f, tx)
+}
+
+// admitWork is Admit for frames that want something done.
+func (w *Worker) admitWork(f *Frame, tx *Sender) Verdict {
+	h := &f.Hdr
+	h.Flags &= virtio.HdrNeedsCsum
+	kind := h.GSOType &^ virtio.GSOECN
 	switch {
 	case kind != virtio.GSONone && !tx.offers(h.GSOType), h.Flags != 0 && !tx.Checksum:
 		return NotNegotiated
@@ -42,7 +49,7 @@ func (w *Worker) Admit(f *Frame, tx Sender) Verdict {
 }
 
 // offers reports whether super-frames of a type may be sent.
-func (tx Sender) offers(gsoType uint8) bool {
+func (tx *Sender) offers(gsoType uint8) bool {
 	if gsoType&virtio.GSOECN != 0 && !tx.ECN {
 		return false
 	}

@@ -15,31 +15,59 @@ type Sink interface {
 	// reports false when there is none. The pieces live until the next call.
 	Reserve(n int) ([][]byte, bool)
 	// Commit hands over the frame stored in the room reserved last, with what
-	// its receiver is to know of it.
-	Commit(h virtio.NetHdr)
+	// its receiver is to know of it. The header is not kept.
+	Commit(h *virtio.NetHdr)
 }
 
-// Deliver puts the frame into sink, finished as far as the receiver needs: as
-// it is, with its checksum filled in, or in segments. What was delivered
-// before a Verdict other than OK stays delivered.
-func (w *Worker) Deliver(f *Frame, rx Receiver, sink Sink) Verdict {
-	switch {
-	case f.Hdr.Flags&virtio.HdrNeedsCsum == 0:
-		return f.pass(sink)
-	case f.IsSuper():
-		if rx.takes(f) {
-			return f.pass(sink)
-		}
-		return w.segment(f, rx, sink)
-	case rx.Checksum:
-		return f.pass(sink)
+// Whole reports whether the receiver takes the frame as it is, with the packet
+// header that Admit left. It is then for the caller to copy; otherwise Deliver
+// does.
+func (f *Frame) Whole(rx *Receiver) bool {
+	return f.Hdr.Flags&virtio.HdrNeedsCsum == 0 || rx.Checksum && (!f.IsSuper() || rx.takes(f))
+}
+
+// Deliver puts a frame into sink that its receiver does not take as it is:
+// with its checksum filled in, or in segments. What was delivered before a
+// Verdict other than OK stays delivered.
+func (w *Worker) Deliver(f *Frame, rx *Receiver, sink Sink) Verdict {
+	w.done = rx.finished()
+	if f.IsSuper() {
+		return w.segment(f, sink)
 	}
-	return f.finish(rx, sink)
+	return w.finish(f, sink)
+}
+
+// segment splits a super-frame on its way.
+func (w *Worker) segment(f *Frame, sink Sink) Verdict {
+	if v := w.start(f); v != OK {
+		return v
+	}
+	src := checksum.NewCursorAt(f.Head[w.segmenter.HeaderLen():], f.Tail)
+	for n := w.segmenter.NextLen(); n > 0; n = w.segmenter.NextLen() {
+		room, ok := sink.Reserve(n)
+		if !ok {
+			return NoRoom
+		}
+		dst := checksum.NewCursor(room)
+		if !w.segmenter.Next(&dst, &src) {
+			return NoRoom
+		}
+		sink.Commit(&w.done)
+	}
+	return OK
+}
+
+// finished is the packet header of a frame whose checksums are all in place.
+func (rx *Receiver) finished() virtio.NetHdr {
+	if rx.Checksum {
+		return virtio.NetHdr{Flags: virtio.HdrDataValid}
+	}
+	return virtio.NetHdr{} // VNET-063
 }
 
 // finish copies the frame and fills its checksum in on the way, and that of
 // the IPv4 header too: a device that touches a frame leaves it correct.
-func (f *Frame) finish(rx Receiver, sink Sink) Verdict {
+func (w *Worker) finish(f *Frame, sink Sink) Verdict {
 	info := f.Info() // before Head and Tail are used: it may move bytes between them
 	partial := finish.Partial{Start: int(f.Hdr.CsumStart), Offset: int(f.Hdr.CsumOffset)}
 	// The checksum goes through Head, where the next receiver of a flooded
@@ -56,40 +84,12 @@ func (f *Frame) finish(rx Receiver, sink Sink) Verdict {
 	if !finish.Deliver(&dst, f.Head, &tail, info, finish.Work{Transport: true, Partial: partial, IPv4: true}) {
 		return BadChecksum
 	}
-	sink.Commit(rx.finished())
+	sink.Commit(&w.done)
 	return OK
-}
-
-// segment splits a super-frame on its way.
-func (w *Worker) segment(f *Frame, rx Receiver, sink Sink) Verdict {
-	if v := w.start(f); v != OK {
-		return v
-	}
-	src := checksum.NewCursorAt(f.Head[w.segmenter.HeaderLen():], f.Tail)
-	for n := w.segmenter.NextLen(); n > 0; n = w.segmenter.NextLen() {
-		room, ok := sink.Reserve(n)
-		if !ok {
-			return NoRoom
-		}
-		dst := checksum.NewCursor(room)
-		if !w.segmenter.Next(&dst, &src) {
-			return NoRoom
-		}
-		sink.Commit(rx.finished())
-	}
-	return OK
-}
-
-// finished is the packet header of a frame whose checksums are all in place.
-func (rx Receiver) finished() virtio.NetHdr {
-	if rx.Checksum {
-		return virtio.NetHdr{Flags: virtio.HdrDataValid}
-	}
-	return virtio.NetHdr{} // VNET-063
 }
 
 // takes reports whether the receiver takes the super-frame whole.
-func (rx Receiver) takes(f *Frame) bool {
+func (rx *Receiver) takes(f *Frame) bool {
 	if f.Hdr.GSOType&virtio.GSOECN != 0 && !rx.ECN {
 		return false // VNET-068
 	}
@@ -105,40 +105,4 @@ func (rx Receiver) takes(f *Frame) bool {
 		return rx.USO6
 	}
 	return false
-}
-
-// pass copies the frame as it is, with the header that Admit left.
-func (f *Frame) pass(sink Sink) Verdict {
-	dst, ok := sink.Reserve(f.Len)
-	if !ok {
-		return NoRoom
-	}
-	if len(dst) == 1 {
-		b := dst[0][copy(dst[0], f.Head):]
-		for _, t := range f.Tail {
-			b = b[copy(b, t):]
-		}
-	} else {
-		scatter(dst, f.Head, f.Tail)
-	}
-	sink.Commit(f.Hdr)
-	return OK
-}
-
-// scatter copies head and tail into pieces of the same total length.
-func scatter(dst [][]byte, head []byte, tail [][]byte) {
-	to := dst[0]
-	for src := head; ; src, tail = tail[0], tail[1:] {
-		for len(src) > 0 {
-			for len(to) == 0 {
-				dst = dst[1:]
-				to = dst[0]
-			}
-			n := copy(to, src)
-			to, src = to[n:], src[n:]
-		}
-		if len(tail) == 0 {
-			return
-		}
-	}
 }

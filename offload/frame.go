@@ -46,6 +46,25 @@ type Frame struct {
 // hdrLen bytes, then the frame, split in any way. It changes elements of segs:
 // bytes made private are cut off.
 func (f *Frame) Load(segs [][]byte, hdrLen int) Verdict {
+	f.parsed = false
+	if len(segs) == 1 && len(segs[0])-hdrLen >= ethHeader && len(segs[0])-hdrLen <= MaxFrame {
+		// Nearly always all is in one piece. The header is decoded where it
+		// is: its fields are loaded once, in two words.
+		b := segs[0]
+		f.Hdr.Decode(b)
+		b = b[hdrLen:]
+		f.Len = len(b)
+		f.Head = f.buf[:min(len(b), firstHead)]
+		copy(f.Head, b)
+		segs[0] = b[len(f.Head):]
+		f.Tail = segs
+		f.eth.read(f.Head)
+		return OK
+	}
+	return f.loadScattered(segs, hdrLen)
+}
+
+func (f *Frame) loadScattered(segs [][]byte, hdrLen int) Verdict {
 	total := 0
 	for _, s := range segs {
 		total += len(s)
@@ -59,11 +78,10 @@ func (f *Frame) Load(segs [][]byte, hdrLen int) Verdict {
 	}
 	var hdr [virtio.NetHdrMaxSize]byte
 	segs = take(hdr[:hdrLen], segs)
-	f.Hdr = virtio.DecodeNetHdr(hdr[:])
+	f.Hdr.Decode(hdr[:])
 	f.Head = f.buf[:min(f.Len, firstHead)]
 	f.Tail = take(f.Head, segs)
-	readEthernet(&f.eth, f.Head)
-	f.parsed = false
+	f.eth.read(f.Head)
 	return OK
 }
 

@@ -26,36 +26,34 @@ type outList struct {
 
 // list returns the list of q, a new one if need be.
 func (o *outbox) list(q *rxQueue) *outList {
+	if q.id < len(o.slots) {
+		if slot := &o.slots[q.id]; slot.epoch == o.epoch {
+			return &o.lists[slot.list]
+		}
+	}
+	return o.newList(q)
+}
+
+func (o *outbox) newList(q *rxQueue) *outList {
 	if q.id >= len(o.slots) {
 		o.slots = append(o.slots, make([]outSlot, q.id+1-len(o.slots))...)
 	}
-	slot := &o.slots[q.id]
-	if slot.epoch != o.epoch {
-		*slot = outSlot{epoch: o.epoch, list: len(o.lists)}
-		if len(o.lists) < cap(o.lists) {
-			o.lists = o.lists[:len(o.lists)+1] // with the storage of old
-		} else {
-			o.lists = append(o.lists, outList{frames: make([]uint16, 0, batchSize)})
-		}
-		l := &o.lists[slot.list]
-		l.q, l.st, l.frames = q, nil, l.frames[:0]
-		if l.rejects {
-			l.rejected, l.rejects = drops{}, false
-		}
+	o.slots[q.id] = outSlot{epoch: o.epoch, list: len(o.lists)}
+	if len(o.lists) < cap(o.lists) {
+		o.lists = o.lists[:len(o.lists)+1] // with the storage of old
+	} else {
+		o.lists = append(o.lists, outList{frames: make([]uint16, 0, batchSize)})
 	}
-	return &o.lists[slot.list]
+	l := &o.lists[len(o.lists)-1]
+	l.q, l.st, l.frames = q, nil, l.frames[:0]
+	if l.rejects {
+		l.rejected, l.rejects = drops{}, false
+	}
+	return l
 }
 
-// add queues a frame for q.
-func (o *outbox) add(q *rxQueue, st *portState, frame int) {
-	l := o.list(q)
-	l.st = st
-	l.frames = append(l.frames, uint16(frame))
-}
-
-// reject counts a frame that q's port would not take.
-func (o *outbox) reject(q *rxQueue, why dropReason) {
-	l := o.list(q)
+// reject counts a frame that the queue's port would not take.
+func (l *outList) reject(why dropReason) {
 	l.rejected[why]++
 	l.rejects = true
 }

@@ -144,6 +144,7 @@ func (p *Port) forget() {
 func (p *Port) compile() {
 	f := p.features
 	st := &portState{
+		port:      p,
 		linkUp:    p.linkUp,
 		hdrLen:    virtio.NetHdrLen(f),
 		mergeable: f.Has(virtio.FeatureMrgRxbuf),

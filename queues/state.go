@@ -9,6 +9,7 @@ import (
 // snapshot, compiled anew from Port whenever anything in it changes. A shard
 // loads it once a frame and holds it until the end of the batch.
 type portState struct {
+	port      *Port
 	linkUp    bool
 	hdrLen    int
 	mergeable bool
@@ -21,20 +22,23 @@ type portState struct {
 	steering  *steering
 }
 
-// refuses says why the port does not take a frame, if it does not.
-func (st *portState) refuses(f *offload.Frame) dropReason {
-	h := f.Ethernet()
+// refuses says why the port does not take frames with the given addresses, if
+// it does not. It takes them then until its state changes.
+func (st *portState) refuses(h *offload.Ethernet) dropReason {
 	switch {
 	case !st.linkUp:
 		return dropRxLinkDown
 	case len(st.rx) == 0:
 		return dropRxStopped
-	case !st.filter.Accept(h.Dst, h.TCI, h.Tagged):
+	case !st.filter.Accept(h.DstMAC(), h.TCI, h.Tagged()):
 		return dropRxFilter
-	case f.Len > st.maxFrame+h.TagBytes && !f.IsSuper():
-		return dropRxMTU // VNET-032
 	}
 	return dropNone
+}
+
+// tooLong reports whether the frame exceeds the port's MTU (VNET-032).
+func (st *portState) tooLong(f *offload.Frame) bool {
+	return f.Len > st.maxFrame && f.Len > st.maxFrame+int(f.Ethernet().TagBytes) && !f.IsSuper()
 }
 
 // steer chooses the receive queue of a frame.

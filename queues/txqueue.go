@@ -4,8 +4,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"vhost-user-nvgre/offload"
-	"vhost-user-nvgre/queues/fdb"
 	"vhost-user-nvgre/virtio/eventfd"
 )
 
