@@ -142,6 +142,13 @@ func (a *agentClient) waitBoot(ctx context.Context, n int) (*agentproto.Boot, er
 	}
 }
 
+// ended tells whether the conversation is over.
+func (a *agentClient) ended() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.err != nil
+}
+
 func (a *agentClient) bootCount() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()

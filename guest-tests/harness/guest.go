@@ -97,17 +97,21 @@ func (g *Guest) arguments(q *lab.QEMU, k *lab.Kernel, accel, initrd string, ch c
 	if accel == lab.KVM {
 		args = append(args, "-accel", "kvm", "-cpu", "host")
 	} else {
-		args = append(args, "-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max")
+		// Told of fast string instructions the kernel copies with REP MOVSB, which
+		// TCG executes byte by byte: without them TCP is 2.5 times as fast.
+		args = append(args, "-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max,-erms,-fsrm")
 	}
 	return append(args, g.Args...)
 }
 
-// kernelParams shorten the boot under emulation: no integrity measurement,
-// no security modules, no workarounds for processors QEMU does not have. A
-// guest that panics restarts at once, which the harness notices.
+// kernelParams leave out what costs a guest much under emulation and tests of a
+// network device gain nothing from: integrity measurement, security modules,
+// workarounds for processors QEMU does not have, clearing of every page that a
+// packet gets. A guest that panics restarts at once, which the harness notices.
 func (g *Guest) kernelParams() []string {
 	p := []string{
 		"console=ttyS0", "panic=-1", "mitigations=off", "lsm=capability", "ima=off", "audit=0",
+		"init_on_alloc=0", "hardened_usercopy=off", "randomize_kstack_offset=off",
 		"tsc=reliable", "no_timer_check", "cryptomgr.notests", "net.ifnames=0",
 		agentproto.ParamHostname + "=" + g.Name,
 		agentproto.ParamModules + "=" + strings.Join(g.Modules, ","),

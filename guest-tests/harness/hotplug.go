@@ -41,7 +41,7 @@ func (vm *VM) addNIC(n NIC, index int, fd func(*os.File) int) (*pluggedNIC, erro
 	if n.Link == nil {
 		return nil, fmt.Errorf("NIC %q has no Link", n.ID)
 	}
-	o, err := n.Link.objects(&n, vm.QEMU, fd)
+	o, err := n.Link.objects(&n, machine{vm.QEMU, vm.accel}, fd)
 	if err != nil {
 		return nil, fmt.Errorf("NIC %q: %w", n.ID, err)
 	}

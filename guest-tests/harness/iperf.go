@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -58,13 +59,22 @@ type IperfSum struct {
 // on each port.
 const iperfPort = 5201
 
-// iperfListening is what the server says when it takes clients.
-const iperfListening = "Server listening on"
+// iperfListening is what the server says when it takes its n-th client, counted
+// from 1. Between clients it closes its socket for a moment.
+const iperfListening = "Server listening on %d (test #%d)"
 
-// IperfServer is an iperf3 server in a guest.
+// IperfServer is an iperf3 server in a guest. It serves one client at a time.
 type IperfServer struct {
 	*GuestProcess
-	port int
+	port   int
+	served atomic.Int32
+}
+
+// listening returns when the server takes the next client.
+func (s *IperfServer) listening(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return s.WaitOutput(ctx, fmt.Sprintf(iperfListening, s.port, s.served.Load()+1))
 }
 
 // StartIperf starts an iperf3 server that serves one client after the other,
@@ -79,10 +89,11 @@ func (vm *VM) StartIperf(ctx context.Context, port int) (*IperfServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.WaitOutput(ctx, iperfListening); err != nil {
+	s := &IperfServer{GuestProcess: p, port: port}
+	if err := s.listening(ctx); err != nil {
 		return nil, err
 	}
-	return &IperfServer{GuestProcess: p, port: port}, nil
+	return s, nil
 }
 
 // Stop ends the server.
@@ -97,6 +108,9 @@ func (s *IperfServer) Stop(ctx context.Context) error {
 // RunIperf measures from this guest, the client, to a server at address to.
 func (vm *VM) RunIperf(ctx context.Context, to string, server *IperfServer, i Iperf) (*IperfResult, error) {
 	argv := i.arguments(to, server.port)
+	if err := server.listening(ctx); err != nil {
+		return nil, err
+	}
 	// iperf3 waits long for a peer that is gone.
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(i.seconds())*time.Second+iperfPatience)
 	defer cancel()
@@ -111,6 +125,7 @@ func (vm *VM) RunIperf(ctx context.Context, to string, server *IperfServer, i Ip
 	if err != nil {
 		return nil, vm.explain(fmt.Errorf("%q: %w\nthe server said:\n%s", argv, err, lastLines(server.Stdout.String()+server.Stderr.String(), 20)))
 	}
+	server.served.Add(1)
 	return result, nil
 }
 

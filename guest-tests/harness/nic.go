@@ -49,10 +49,23 @@ func (n *NIC) address() string { return fmt.Sprintf("0000:00:%02x.0", n.slot) }
 type Link interface {
 	// objects says what QEMU must create. fd passes an open file on and
 	// returns its number in QEMU; it is nil when QEMU already runs.
-	objects(n *NIC, q *lab.QEMU, fd func(*os.File) int) (objects, error)
+	objects(n *NIC, m machine, fd func(*os.File) int) (objects, error)
 }
 
-// VhostUser attaches a virtio-net-pci through -netdev vhost-user.
+// machine is what a guest runs on.
+type machine struct {
+	*lab.QEMU
+	accel string // lab.KVM or lab.TCG
+}
+
+// crashesOnMSIX tells whether QEMU ends with a segmentation fault when a guest
+// unmasks an interrupt vector of a vhost-user device: before 8.0 it then uses
+// structures that exist under KVM only (kvm_virtio_pci_irqfd_use).
+func (m machine) crashesOnMSIX() bool { return m.accel == lab.TCG && !m.AtLeast(8, 0) }
+
+// VhostUser attaches a virtio-net-pci through -netdev vhost-user. On the old
+// QEMU under TCG the device has no MSI-X, because QEMU would crash; everywhere
+// else it has.
 type VhostUser struct {
 	// Socket is the path of the back end's socket.
 	Socket string
@@ -118,7 +131,7 @@ type chardev struct {
 	reconnectMS int
 }
 
-func (v VhostUser) objects(n *NIC, q *lab.QEMU, _ func(*os.File) int) (objects, error) {
+func (v VhostUser) objects(n *NIC, m machine, _ func(*os.File) int) (objects, error) {
 	if v.Socket == "" {
 		return objects{}, errors.New("VhostUser without Socket")
 	}
@@ -129,16 +142,16 @@ func (v VhostUser) objects(n *NIC, q *lab.QEMU, _ func(*os.File) int) (objects, 
 	return objects{
 		chardev: &chardev{id: n.ID + "-chr", path: v.Socket, server: v.Server, reconnectMS: v.ReconnectMS},
 		netdev:  netdev,
-		device:  n.virtioNet(q),
+		device:  n.virtioNet(m.crashesOnMSIX()),
 	}, nil
 }
 
-func (d TestDevice) objects(n *NIC, q *lab.QEMU, _ func(*os.File) int) (objects, error) {
+func (d TestDevice) objects(n *NIC, m machine, _ func(*os.File) int) (objects, error) {
 	if d.Socket == "" {
 		return objects{}, errors.New("TestDevice without Socket")
 	}
-	if !q.AtLeast(10, 2) {
-		return objects{}, fmt.Errorf("QEMU %s has no vhost-user-test-device-pci, 10.2 is the first", q.Version)
+	if !m.AtLeast(10, 2) {
+		return objects{}, fmt.Errorf("QEMU %s has no vhost-user-test-device-pci, 10.2 is the first", m.Version)
 	}
 	if n.MAC != "" {
 		return objects{}, errors.New("the back end of a TestDevice sets the MAC address: leave NIC.MAC empty")
@@ -165,7 +178,7 @@ func (d TestDevice) objects(n *NIC, q *lab.QEMU, _ func(*os.File) int) (objects,
 	}, nil
 }
 
-func (t Tap) objects(n *NIC, q *lab.QEMU, fd func(*os.File) int) (objects, error) {
+func (t Tap) objects(n *NIC, m machine, fd func(*os.File) int) (objects, error) {
 	if len(t.Files) != n.queues() {
 		return objects{}, fmt.Errorf("Tap with %d files for %d queue pairs", len(t.Files), n.queues())
 	}
@@ -182,35 +195,43 @@ func (t Tap) objects(n *NIC, q *lab.QEMU, fd func(*os.File) int) (objects, error
 		}
 		netdev = append(netdev, prop{"fds", strings.Join(numbers, ":")})
 	}
-	return objects{netdev: netdev, device: n.virtioNet(q)}, nil
+	return objects{netdev: netdev, device: n.virtioNet(false)}, nil
 }
 
-func (s Stream) objects(n *NIC, q *lab.QEMU, _ func(*os.File) int) (objects, error) {
+func (s Stream) objects(n *NIC, m machine, _ func(*os.File) int) (objects, error) {
 	if s.Socket == "" {
 		return objects{}, errors.New("Stream without Socket")
 	}
 	netdev := []prop{{"type", "stream"}, {"id", n.ID + "-net"}, {"server", s.Server}, {"addr.type", "unix"}, {"addr.path", s.Socket}}
-	return objects{netdev: netdev, device: n.virtioNet(q)}, nil
+	return objects{netdev: netdev, device: n.virtioNet(false)}, nil
 }
 
-func (d Datagram) objects(n *NIC, q *lab.QEMU, fd func(*os.File) int) (objects, error) {
+func (d Datagram) objects(n *NIC, m machine, fd func(*os.File) int) (objects, error) {
 	if fd == nil {
 		return objects{}, errors.New("a Datagram cannot be plugged into a running guest: QEMU inherits its file")
 	}
 	netdev := []prop{{"type", "dgram"}, {"id", n.ID + "-net"}, {"local.type", "fd"}, {"local.str", fmt.Sprint(fd(d.File))}}
-	return objects{netdev: netdev, device: n.virtioNet(q)}, nil
+	return objects{netdev: netdev, device: n.virtioNet(false)}, nil
 }
 
-// virtioNet describes the device for links that are a netdev.
-func (n *NIC) virtioNet(*lab.QEMU) []prop {
+// virtioNet describes the device for links that are a netdev. Without MSI-X
+// all its queues share one interrupt line: slower, but it works.
+func (n *NIC) virtioNet(noMSIX bool) []prop {
 	dev := []prop{{"driver", "virtio-net-pci"}, {"id", n.ID}, {"netdev", n.ID + "-net"}}
 	if n.MAC != "" {
 		dev = append(dev, prop{"mac", n.MAC})
 	}
-	if q := n.queues(); q > 1 {
-		// Two for each pair, one for the control queue, one for changes of
-		// configuration.
-		dev = append(dev, prop{"mq", true}, prop{"vectors", 2*q + 2})
+	// Two for each pair, one for the control queue, one for changes of
+	// configuration.
+	q, vectors := n.queues(), 2*n.queues()+2
+	if q > 1 {
+		dev = append(dev, prop{"mq", true})
+	}
+	if noMSIX {
+		vectors = 0
+	}
+	if _, set := n.Props["vectors"]; !set && (q > 1 || noMSIX) {
+		dev = append(dev, prop{"vectors", vectors})
 	}
 	return append(dev, n.place()...)
 }

@@ -16,9 +16,9 @@ var (
 )
 
 // add adds a NIC to a guest that does not run; files get numbers from 10 on.
-func add(t *testing.T, q *lab.QEMU, n NIC) (*pluggedNIC, error) {
+func add(t *testing.T, q *lab.QEMU, accel string, n NIC) (*pluggedNIC, error) {
 	t.Helper()
-	vm := &VM{QEMU: q, nics: make(map[string]*pluggedNIC)}
+	vm := &VM{QEMU: q, accel: accel, nics: make(map[string]*pluggedNIC)}
 	next := 9
 	return vm.addNIC(n, 0, func(*os.File) int { next++; return next })
 }
@@ -27,6 +27,7 @@ func TestNICCommandLines(t *testing.T) {
 	tests := []struct {
 		name                    string
 		qemu                    *lab.QEMU
+		kvm                     bool
 		nic                     NIC
 		chardev, netdev, device string
 	}{
@@ -52,11 +53,25 @@ func TestNICCommandLines(t *testing.T) {
 			device:  "virtio-net-pci,id=nic0,netdev=nic0-net,addr=10.0,romfile=",
 		},
 		{
-			name: "reconnect in seconds", qemu: oldQEMU,
+			name: "reconnect in seconds", qemu: oldQEMU, kvm: true,
 			nic:     NIC{Link: VhostUser{Socket: "/s", ReconnectMS: 1500}},
 			chardev: "socket,id=nic0-chr,path=/s,reconnect=2",
 			netdev:  "vhost-user,id=nic0-net,chardev=nic0-chr,queues=1",
 			device:  "virtio-net-pci,id=nic0,netdev=nic0-net,addr=10.0,romfile=",
+		},
+		{
+			name: "no MSI-X on old QEMU under TCG", qemu: oldQEMU,
+			nic:     NIC{Queues: 2, Link: VhostUser{Socket: "/s"}},
+			chardev: "socket,id=nic0-chr,path=/s",
+			netdev:  "vhost-user,id=nic0-net,chardev=nic0-chr,queues=2",
+			device:  "virtio-net-pci,id=nic0,netdev=nic0-net,mq=on,vectors=0,addr=10.0,romfile=",
+		},
+		{
+			name: "vectors as asked for", qemu: oldQEMU,
+			nic:     NIC{Queues: 2, Link: VhostUser{Socket: "/s"}, Props: map[string]any{"vectors": 3}},
+			chardev: "socket,id=nic0-chr,path=/s",
+			netdev:  "vhost-user,id=nic0-net,chardev=nic0-chr,queues=2",
+			device:  "virtio-net-pci,id=nic0,netdev=nic0-net,mq=on,addr=10.0,romfile=,vectors=3",
 		},
 		{
 			name: "test device", qemu: newQEMU,
@@ -97,7 +112,11 @@ func TestNICCommandLines(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			p, err := add(t, tt.qemu, tt.nic)
+			accel := lab.TCG
+			if tt.kvm {
+				accel = lab.KVM
+			}
+			p, err := add(t, tt.qemu, accel, tt.nic)
 			if err != nil {
 				t.Fatalf("addNIC(%+v) = %v", tt.nic, err)
 			}
@@ -135,7 +154,7 @@ func TestNICRefused(t *testing.T) {
 		{"tap files", newQEMU, NIC{Queues: 2, Link: Tap{Files: make([]*os.File, 1)}}, "1 files for 2"},
 	}
 	for _, tt := range tests {
-		if _, err := add(t, tt.qemu, tt.nic); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := add(t, tt.qemu, lab.TCG, tt.nic); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: addNIC() = %v, want an error with %q", tt.name, err, tt.want)
 		}
 	}

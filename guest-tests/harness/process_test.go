@@ -113,7 +113,7 @@ func alive(pid int) bool {
 }
 
 func TestUsage(t *testing.T) {
-	p := start(t, "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo ready; exec sleep 1000")
+	p := start(t, "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo ready; sleep 1000")
 	if err := p.WaitOutput(timeout(t, 20*time.Second), "ready"); err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,7 @@ type VM struct {
 	// Console remembers the end of what the guest's console showed.
 	Console *Tail
 
+	accel   string // lab.KVM or lab.TCG
 	process *Process
 	agent   *agentClient
 	monitor *qmp.Client
@@ -84,8 +85,8 @@ func Boot(ctx context.Context, l *lab.Lab, g Guest) (*VM, error) {
 	if err != nil {
 		return nil, err
 	}
-	vm := &VM{Guest: g, QEMU: q, nics: make(map[string]*pluggedNIC), wanted: 1}
-	if err := vm.start(l, k, accel, initrd); err != nil {
+	vm := &VM{Guest: g, QEMU: q, accel: accel, nics: make(map[string]*pluggedNIC), wanted: 1}
+	if err := vm.start(l, k, initrd); err != nil {
 		vm.Close()
 		return nil, fmt.Errorf("harness: guest %s: %w", g.Name, err)
 	}
@@ -98,7 +99,7 @@ func Boot(ctx context.Context, l *lab.Lab, g Guest) (*VM, error) {
 }
 
 // start runs QEMU.
-func (vm *VM) start(l *lab.Lab, k *lab.Kernel, accel, initrd string) error {
+func (vm *VM) start(l *lab.Lab, k *lab.Kernel, initrd string) error {
 	f := &inherited{}
 	defer f.close()
 	console, consoleFD, err := f.socketPair("console")
@@ -119,7 +120,7 @@ func (vm *VM) start(l *lab.Lab, k *lab.Kernel, accel, initrd string) error {
 	if err := vm.captureConsole(l); err != nil {
 		return err
 	}
-	args := vm.Guest.arguments(vm.QEMU, k, accel, initrd, channels{console: consoleFD, agent: agentFD, qmp: qmpFD})
+	args := vm.Guest.arguments(vm.QEMU, k, vm.accel, initrd, channels{console: consoleFD, agent: agentFD, qmp: qmpFD})
 	for i, n := range vm.Guest.NICs {
 		p, err := vm.addNIC(n, i, f.add)
 		if err != nil {
@@ -194,11 +195,22 @@ func (vm *VM) untilExit(ctx context.Context) (context.Context, context.CancelFun
 
 var errQEMUEnded = errors.New("QEMU ended")
 
+// endPatience is how long QEMU may take from closing its channels to its end;
+// writing a core file counts.
+const endPatience = 5 * time.Second
+
 // explain adds to an error what is needed to understand it: whether QEMU is
 // gone, what it said, and what the console showed last.
 func (vm *VM) explain(err error) error {
 	if err == nil {
 		return nil
+	}
+	if vm.agent.ended() {
+		// QEMU closes its channels a moment before it is gone.
+		select {
+		case <-vm.process.Done():
+		case <-time.After(endPatience):
+		}
 	}
 	select {
 	case <-vm.process.Done():

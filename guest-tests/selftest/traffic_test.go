@@ -1,7 +1,6 @@
 package selftest
 
 import (
-	"strings"
 	"testing"
 
 	"vhost-user-nvgre/guest-tests/harness"
@@ -50,8 +49,8 @@ func TestTraffic(t *testing.T) {
 			if err := server.Stop(ctx); err != nil {
 				t.Error(err)
 			}
-			if _, err := a.RunIperf(ctx, "10.0.0.2", server, harness.Iperf{Seconds: 1}); err == nil || !strings.Contains(err.Error(), "refused") {
-				t.Errorf("RunIperf() without a server = %v, want a refused connection", err)
+			if _, err := a.RunIperf(ctx, "10.0.0.2", server, harness.Iperf{Seconds: 1}); err == nil {
+				t.Error("RunIperf() without a server = nil error")
 			}
 		})
 	}

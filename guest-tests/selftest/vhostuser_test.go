@@ -6,10 +6,12 @@ import (
 	"time"
 
 	"vhost-user-nvgre/guest-tests/harness"
+	"vhost-user-nvgre/guest-tests/lab"
 )
 
 // The vhost-user links work with a foreign back end, DPDK's testpmd: from the
-// start with two queue pairs, and plugged in and out while the other guest runs.
+// start with two queue pairs, and plugged into and out of the old QEMU while the
+// other guest runs.
 func TestVhostUserLinks(t *testing.T) {
 	harness.CheckLeaks(t)
 	ctx := t.Context()
@@ -27,7 +29,7 @@ func TestVhostUserLinks(t *testing.T) {
 		Name: "a", CPUs: 2,
 		NICs: []harness.NIC{{MAC: "52:54:00:00:00:0a", Queues: 2, Link: harness.VhostUser{Socket: left}}},
 	})
-	b := harness.Start(t, harness.Guest{Name: "b"})
+	b := harness.Start(t, harness.Guest{Name: "b", QEMU: lab.OldQEMU})
 	address(t, a, "10.0.0.1/24")
 	for round := range 2 {
 		id, err := b.Plug(ctx, harness.NIC{MAC: "52:54:00:00:00:0b", Queues: 2, Link: harness.VhostUser{Socket: right}})
