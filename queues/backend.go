@@ -58,6 +58,14 @@ func (p *Port) SetFeatures(f virtio.Features) error {
 	if f == p.features {
 		return nil
 	}
+	if was, will := p.ctrlIndex(), p.ctrlIndexWith(f); was != will {
+		// A ring at either index would go on in another role.
+		for _, i := range []int{was, will} {
+			if i >= 0 {
+				p.stopQueue(i)
+			}
+		}
+	}
 	p.features = f
 	p.forget()
 	p.compile()
@@ -84,13 +92,24 @@ func (p *Port) StartQueue(i int, c vring.Config, kick *eventfd.FD) error {
 	p.stopQueue(i)
 	s := &p.slots[i]
 	s.kick, s.started = kick, true
+	err := p.startQueue(i, c)
+	if err != nil {
+		p.stopQueue(i) // kick is no longer ours, to watch or to unwatch
+	}
+	p.compile()
+	return err
+}
+
+// startQueue is StartQueue for a stopped ring whose slot is filled. After an
+// error stopQueue is to be called. The caller holds mu and compiles afterwards.
+func (p *Port) startQueue(i int, c vring.Config) error {
 	if i == p.ctrlIndex() {
 		return p.startCtrl(i, c)
 	}
 	if i == 2*p.cfg.QueuePairs {
 		return fmt.Errorf("port %s: queue %d is the control queue, whose feature was not acknowledged", p.cfg.Name, i)
 	}
-	q := p.queue(i)
+	q, s := p.queue(i), &p.slots[i]
 	q.mu.Lock()
 	q.call, q.errfd, q.enabled = s.call, s.err, s.enabled
 	err := q.start(p.memory.Load(), c)
@@ -99,10 +118,9 @@ func (p *Port) StartQueue(i int, c vring.Config, kick *eventfd.FD) error {
 		return fmt.Errorf("port %s queue %d: %w", p.cfg.Name, i, err)
 	}
 	if i%2 == 1 {
-		err = p.tx[i/2].watch(kick)
+		return p.tx[i/2].watch(s.kick)
 	}
-	p.compile()
-	return err
+	return nil
 }
 
 // StopQueue stops a ring and returns the position to resume from.
@@ -151,15 +169,17 @@ func (p *Port) SetQueueKick(i int, kick *eventfd.FD) {
 	s := &p.slots[i]
 	old := s.kick
 	s.kick = kick
+	var err error
 	switch {
 	case p.queue(i) == &p.ctrl.virtqueue:
 		p.ctrl.unwatch()
-		p.ctrl.watch(kick)
+		err = p.ctrl.watch(kick)
 	case i%2 == 1:
 		p.tx[i/2].unwatch(old)
-		if err := p.tx[i/2].watch(kick); err != nil {
-			p.engine.log.Warnf("port %s queue %d: %v", p.cfg.Name, i, err)
-		}
+		err = p.tx[i/2].watch(kick)
+	}
+	if err != nil {
+		p.engine.log.Warnf("port %s queue %d: %v", p.cfg.Name, i, err)
 	}
 }
 

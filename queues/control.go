@@ -43,7 +43,6 @@ func (p *Port) startCtrl(i int, c vring.Config) error {
 	if c.Base != stopped {
 		p.forget()
 	}
-	p.compile()
 	return q.watch(s.kick)
 }
 

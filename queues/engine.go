@@ -153,10 +153,13 @@ func (e *Engine) AddPort(cfg PortConfig) (*Port, error) {
 // RemovePort takes a port out of the switch. Its front end must be detached.
 func (e *Engine) RemovePort(p *Port) {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	ports := slices.Clone(*e.ports.Load())
+	if ports[p.id] != p {
+		return // removed before
+	}
 	ports[p.id] = nil
 	e.ports.Store(&ports)
-	e.mu.Unlock()
 	for _, q := range p.tx {
 		q.shard.abandon(q.token)
 	}

@@ -35,6 +35,7 @@ func (n *nic) brokeAll() {
 	})
 	n.wait("NEEDS_RESET", func() bool { return n.port.Status()&statusNeedsReset != 0 })
 	n.changed()
+	n.heard = 1 << 62 // every queue told it
 }
 
 // exchange sends a frame each way and wants it to arrive; frames for others

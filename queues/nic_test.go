@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,17 +20,19 @@ const patience = 20 * time.Second
 // nic is a driver with its memory on a port, and the caller of the port's
 // methods that a vhost-user session would be.
 type nic struct {
-	t       testing.TB
-	port    *Port
-	mac     virtio.MAC
-	mem     *vringtest.Memory
-	region  *guestmem.Region
-	guest   *guestmem.Map
-	f       virtio.Features
-	hdr     int // length of the packet header
-	rxBuf   uint32
-	rings   map[int]*ring
-	changes chan struct{} // configuration changes
+	t      testing.TB
+	port   *Port
+	mac    virtio.MAC
+	mem    *vringtest.Memory
+	region *guestmem.Region
+	guest  *guestmem.Map
+	f      virtio.Features
+	hdr    int // length of the packet header
+	rxBuf  uint32
+	rings  map[int]*ring
+
+	told  atomic.Int64 // notifications of configuration changes
+	heard int64        // those that the test looked for
 
 	arena, used uint64 // where frames to send lie, and how much of it is taken
 }
@@ -54,10 +57,7 @@ func (r *ring) close() {
 
 // ConfigChanged is what a port calls of its front end.
 func (n *nic) ConfigChanged() {
-	select {
-	case n.changes <- struct{}{}:
-	default:
-	}
+	n.told.Add(1)
 }
 
 // nicOptions describe a nic; zero values are completed.
@@ -121,7 +121,7 @@ func attach(t testing.TB, p *Port, o nicOptions) *nic {
 	}
 	n := &nic{
 		t: t, port: p, mac: p.cfg.MAC, mem: mem, f: o.features,
-		hdr: virtio.NetHdrLen(o.features), rxBuf: o.rxBuf, rings: map[int]*ring{}, changes: make(chan struct{}, 1),
+		hdr: virtio.NetHdrLen(o.features), rxBuf: o.rxBuf, rings: map[int]*ring{},
 	}
 	t.Cleanup(n.unplug)
 	if n.guest, err = mem.Map(); err != nil {
@@ -499,15 +499,16 @@ func (n *nic) broke(i int, reason string) {
 	n.changed()
 }
 
-// changed waits for a notification of a configuration change.
+// changed waits for one more notification of a configuration change.
 func (n *nic) changed() {
 	n.t.Helper()
-	select {
-	case <-n.changes:
-	case <-time.After(patience):
-		n.t.Fatalf("port %s: no notification of a configuration change", n.port.Name())
-	}
+	n.heard++
+	n.wait("a notification of a configuration change", func() bool { return n.told.Load() >= n.heard })
 }
+
+// unheard reports whether there was a notification that the test did not look
+// for.
+func (n *nic) unheard() bool { return n.told.Load() > n.heard }
 
 // elem is an element that the device reads.
 func elem(addr uint64, n int) vringtest.Elem { return vringtest.Elem{Addr: addr, Len: uint32(n)} }

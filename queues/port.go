@@ -176,11 +176,13 @@ func (p *Port) compile() {
 
 // ctrlIndex returns the index of the control queue, or -1 when there is none
 // or the front end keeps it to itself. The caller holds mu.
-func (p *Port) ctrlIndex() int {
+func (p *Port) ctrlIndex() int { return p.ctrlIndexWith(p.features) }
+
+func (p *Port) ctrlIndexWith(f virtio.Features) int {
 	switch {
-	case !p.features.Has(virtio.FeatureCtrlVQ):
+	case !f.Has(virtio.FeatureCtrlVQ):
 		return -1
-	case p.features&(virtio.FeatureMQ|virtio.FeatureRSS) != 0:
+	case f&(virtio.FeatureMQ|virtio.FeatureRSS) != 0:
 		return 2 * p.cfg.QueuePairs
 	default:
 		return 2
@@ -251,10 +253,16 @@ func (p *Port) fail(err error) {
 
 // queueBroke is the slow half of virtqueue.fail: the device wants a reset
 // (VNET-006), and no frame is to go to the queue any more.
-func (p *Port) queueBroke(index int, err error) {
-	p.engine.log.Warnf("port %s queue %d: stopped: %v", p.cfg.Name, index, err)
+func (p *Port) queueBroke(v *virtqueue, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	v.mu.Lock()
+	index, stopped := v.index, v.ring == nil || v.broken != err
+	v.mu.Unlock()
+	p.engine.log.Warnf("port %s queue %d: stopped: %v", p.cfg.Name, index, err)
+	if stopped {
+		return // by the front end meanwhile, which may be another one by now
+	}
 	p.needsReset = true
 	p.compile()
 	p.configChanged()

@@ -103,7 +103,7 @@ func (v *virtqueue) fail(err error) {
 	if v.errfd != nil {
 		_ = v.errfd.Signal()
 	}
-	go v.port.queueBroke(v.index, err)
+	go v.port.queueBroke(v, err)
 }
 
 // breakDown is fail for callers that do not hold mu; a stopped queue stays as
