@@ -26,7 +26,7 @@ func (p *Port) Attach(fe interface{ ConfigChanged() }) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.frontend = fe
-	p.engine.log.Infof("port %s: front end connected", p.cfg.Name)
+	p.engine.log.Infof("port %s: front end connected", p.name)
 }
 
 // Detach ends the use of the port by a front end.
@@ -44,7 +44,7 @@ func (p *Port) Detach() {
 	p.forget()
 	p.compile()
 	p.engine.fdb.Flush(p.id)
-	p.engine.log.Infof("port %s: front end disconnected", p.cfg.Name)
+	p.engine.log.Infof("port %s: front end disconnected", p.name)
 }
 
 // SetFeatures takes the features the driver acknowledged. Repeating them while
@@ -53,7 +53,7 @@ func (p *Port) SetFeatures(f virtio.Features) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.cfg.features().CheckAck(f); err != nil {
-		return fmt.Errorf("port %s: %w", p.cfg.Name, err)
+		return fmt.Errorf("port %s: %w", p.name, err)
 	}
 	if f == p.features {
 		return nil
@@ -107,7 +107,7 @@ func (p *Port) startQueue(i int, c vring.Config) error {
 		return p.startCtrl(i, c)
 	}
 	if i == 2*p.cfg.QueuePairs {
-		return fmt.Errorf("port %s: queue %d is the control queue, whose feature was not acknowledged", p.cfg.Name, i)
+		return fmt.Errorf("port %s: queue %d is the control queue, whose feature was not acknowledged", p.name, i)
 	}
 	q, s := p.queue(i), &p.slots[i]
 	q.mu.Lock()
@@ -115,7 +115,7 @@ func (p *Port) startQueue(i int, c vring.Config) error {
 	err := q.start(p.memory.Load(), c)
 	q.mu.Unlock()
 	if err != nil {
-		return fmt.Errorf("port %s queue %d: %w", p.cfg.Name, i, err)
+		return fmt.Errorf("port %s queue %d: %w", p.name, i, err)
 	}
 	if i%2 == 1 {
 		return p.tx[i/2].watch(s.kick)
@@ -179,7 +179,7 @@ func (p *Port) SetQueueKick(i int, kick *eventfd.FD) {
 		err = p.tx[i/2].watch(kick)
 	}
 	if err != nil {
-		p.engine.log.Warnf("port %s queue %d: %v", p.cfg.Name, i, err)
+		p.engine.log.Warnf("port %s queue %d: %v", p.name, i, err)
 	}
 }
 
@@ -222,10 +222,10 @@ func (p *Port) WriteConfig([]byte, uint32) error { return nil }
 // SetMTU takes the MTU that the front end's user wants the driver to be told.
 func (p *Port) SetMTU(mtu uint64) error {
 	if mtu < virtio.MinMTU || mtu > virtio.MaxMTU {
-		return fmt.Errorf("port %s: MTU %d, want %d to %d", p.cfg.Name, mtu, virtio.MinMTU, virtio.MaxMTU)
+		return fmt.Errorf("port %s: MTU %d, want %d to %d", p.name, mtu, virtio.MinMTU, virtio.MaxMTU)
 	}
 	if p.cfg.MTU != 0 && mtu > uint64(p.cfg.MTU) {
-		return fmt.Errorf("port %s: MTU %d is above the port's %d", p.cfg.Name, mtu, p.cfg.MTU)
+		return fmt.Errorf("port %s: MTU %d is above the port's %d", p.name, mtu, p.cfg.MTU)
 	}
 	return nil
 }

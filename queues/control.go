@@ -18,6 +18,7 @@ import (
 // command may wait until the shards have let go of what it replaces.
 type ctrlQueue struct {
 	virtqueue
+	nic *Port
 	msg ctrl.Chain // guarded by mu
 
 	// kick is a duplicate of the kick eventfd, nil while not watched. Guarded
@@ -38,7 +39,7 @@ func (p *Port) startCtrl(i int, c vring.Config) error {
 	err := q.start(p.memory.Load(), c)
 	q.mu.Unlock()
 	if err != nil {
-		return fmt.Errorf("port %s control queue: %w", p.cfg.Name, err)
+		return fmt.Errorf("port %s control queue: %w", p.name, err)
 	}
 	if c.Base != stopped {
 		p.forget()
@@ -50,11 +51,11 @@ func (p *Port) startCtrl(i int, c vring.Config) error {
 // caller holds Port.mu.
 func (q *ctrlQueue) watch(kick *eventfd.FD) error {
 	if kick == nil {
-		return fmt.Errorf("port %s control queue: without a kick descriptor; want one, it is not polled", q.port.cfg.Name)
+		return fmt.Errorf("port %s control queue: without a kick descriptor; want one, it is not polled", q.port.name)
 	}
 	fd, err := unix.FcntlInt(uintptr(kick.Int()), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("port %s control queue: duplicate kick descriptor: %w", q.port.cfg.Name, err)
+		return fmt.Errorf("port %s control queue: duplicate kick descriptor: %w", q.port.name, err)
 	}
 	// Non-blocking descriptors are waited for by the runtime's own poller, so
 	// the goroutine costs no thread.
@@ -78,7 +79,7 @@ func (q *ctrlQueue) serve(kick *os.File) {
 	debug.SetPanicOnFault(true)
 	var count [8]byte
 	for {
-		q.port.control(kick)
+		q.nic.control(kick)
 		if _, err := kick.Read(count[:]); err != nil {
 			return
 		}
@@ -109,7 +110,7 @@ func (p *Port) control(kick *os.File) {
 			result, err = p.command(q.msg.Class, q.msg.Cmd, q.msg.Data)
 		}
 		if err != nil {
-			p.engine.log.Debugf("port %s control queue: refused: %v", p.cfg.Name, err)
+			p.engine.log.Debugf("port %s control queue: refused: %v", p.name, err)
 		}
 		q.reply(err == nil, result)
 	}

@@ -54,11 +54,12 @@ type Engine struct {
 	shards []*shard
 
 	// ports is indexed by port id; a removed port leaves nil behind.
-	ports atomic.Pointer[[]*Port]
+	ports atomic.Pointer[[]*switchPort]
 
 	mu       sync.Mutex // guards the below and stores to ports
 	nextRx   int        // id of the next receive queue
 	nextTx   int        // transmit queues handed out, to spread them over shards
+	nics     []*Port
 	isClosed bool
 }
 
@@ -75,7 +76,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg: cfg, log: cfg.Log, start: time.Now(),
 		fdb: fdb.New(cfg.MACTable, max(1, cfg.MACTable/4), uint32(cfg.MACAge/time.Second)),
 	}
-	e.ports.Store(&[]*Port{})
+	e.ports.Store(&[]*switchPort{})
 	for i := range cfg.Shards {
 		cpu := -1
 		if len(cfg.CPUs) > 0 {
@@ -140,13 +141,14 @@ func (e *Engine) AddPort(cfg PortConfig) (*Port, error) {
 		return nil, fmt.Errorf("port %s: there are %d ports already, the most there can be", cfg.Name, MaxPorts)
 	}
 	for _, p := range ports {
-		if p != nil && p.cfg.Name == cfg.Name {
+		if p != nil && p.name == cfg.Name {
 			return nil, fmt.Errorf("port %s: there is a port of that name", cfg.Name)
 		}
 	}
 	p := newPort(e, fdb.Port(id), cfg)
-	ports[id] = p
+	ports[id] = &p.switchPort
 	e.ports.Store(&ports)
+	e.nics = append(e.nics, p)
 	return p, nil
 }
 
@@ -155,11 +157,12 @@ func (e *Engine) RemovePort(p *Port) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	ports := slices.Clone(*e.ports.Load())
-	if ports[p.id] != p {
+	if ports[p.id] != &p.switchPort {
 		return // removed before
 	}
 	ports[p.id] = nil
 	e.ports.Store(&ports)
+	e.nics = slices.DeleteFunc(e.nics, func(n *Port) bool { return n == p })
 	for _, q := range p.tx {
 		q.shard.abandon(q.token)
 	}
@@ -168,9 +171,11 @@ func (e *Engine) RemovePort(p *Port) {
 	e.fdb.Flush(p.id)
 }
 
-// Ports returns the ports in the order of their ids.
+// Ports returns the ports in the order in which they were added.
 func (e *Engine) Ports() []*Port {
-	return slices.DeleteFunc(slices.Clone(*e.ports.Load()), func(p *Port) bool { return p == nil })
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.nics)
 }
 
 // quiesce returns after every shard has passed the end of a batch: nothing
@@ -194,14 +199,14 @@ type faultAddress interface {
 // ours, and lets the rest go on.
 func (e *Engine) fault(q *txQueue, r any) {
 	if f, ok := r.(faultAddress); ok {
-		for _, p := range e.Ports() {
-			if p.memory.Load().Contains(f.Addr()) {
+		for _, p := range *e.ports.Load() {
+			if p != nil && p.memory.Load().Contains(f.Addr()) {
 				p.fail(vanished(f))
 				return
 			}
 		}
 	}
-	e.log.Warnf("port %s queue %d: internal fault: %v\n%s", q.port.cfg.Name, q.index, r, debug.Stack())
+	e.log.Warnf("port %s queue %d: internal fault: %v\n%s", q.port.name, q.index, r, debug.Stack())
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.fail(fmt.Errorf("internal fault: %v", r))

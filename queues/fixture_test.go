@@ -100,7 +100,7 @@ func newStill(t testing.TB, shards int) *Engine {
 		cfg: cfg, log: j, start: time.Now(),
 		fdb: fdb.New(cfg.MACTable, cfg.MACTable/4, uint32(cfg.MACAge/time.Second)),
 	}
-	e.ports.Store(&[]*Port{})
+	e.ports.Store(&[]*switchPort{})
 	for i := range shards {
 		s, err := newShard(e, i, -1, 0)
 		if err != nil {

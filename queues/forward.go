@@ -98,7 +98,7 @@ func (s *shard) resolve(q *txQueue, f *offload.Frame, i int) dropReason {
 
 // offer queues frame i for p if p takes frames with its addresses, and reports
 // whether it does.
-func (s *shard) offer(p *Port, st *portState, f *offload.Frame, i int) bool {
+func (s *shard) offer(p *switchPort, st *portState, f *offload.Frame, i int) bool {
 	if why := st.refuses(f.Ethernet()); why != dropNone {
 		s.out.list(p.rx[0]).reject(why)
 		return false

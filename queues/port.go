@@ -3,14 +3,12 @@ package queues
 import (
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	"vhost-user-nvgre/offload"
 	"vhost-user-nvgre/queues/fdb"
 	"vhost-user-nvgre/queues/rxfilter"
 	"vhost-user-nvgre/virtio"
 	"vhost-user-nvgre/virtio/eventfd"
-	"vhost-user-nvgre/virtio/guestmem"
 )
 
 // offered are the features of a port unless its configuration withholds some.
@@ -65,16 +63,9 @@ func (c *PortConfig) features() virtio.Features {
 // Port is one NIC: a vhost-user back end's device on one side, a port of the
 // switch on the other. Its exported methods may be called by any goroutine.
 type Port struct {
-	engine *Engine
-	id     fdb.Port
-	cfg    PortConfig
-
-	rx   []*rxQueue // by queue pair
-	tx   []*txQueue
+	switchPort
+	cfg  PortConfig
 	ctrl ctrlQueue
-
-	state  atomic.Pointer[portState]
-	memory atomic.Pointer[guestmem.Map]
 
 	// mu serialises everything that changes the port.
 	mu         sync.Mutex
@@ -103,19 +94,11 @@ type guestState struct {
 
 // newPort is called with Engine.mu held.
 func newPort(e *Engine, id fdb.Port, cfg PortConfig) *Port {
-	p := &Port{engine: e, id: id, cfg: cfg, linkUp: true, slots: make([]slot, 2*cfg.QueuePairs+1)}
-	for i := range cfg.QueuePairs {
-		rx := &rxQueue{id: e.nextRx}
-		rx.port, rx.index = p, 2*i
-		e.nextRx++
-		tx := &txQueue{pair: i, shard: e.shards[e.nextTx%len(e.shards)]}
-		tx.port, tx.index = p, 2*i+1
-		tx.token = tx.shard.adopt(tx)
-		e.nextTx++
-		p.rx, p.tx = append(p.rx, rx), append(p.tx, tx)
-	}
-	p.ctrl.port, p.ctrl.index = p, -1
-	p.memory.Store(&guestmem.Map{})
+	p := &Port{cfg: cfg, linkUp: true, slots: make([]slot, 2*cfg.QueuePairs+1)}
+	p.init(e, id, cfg.Name, cfg.QueuePairs)
+	p.broke = p.queueBroke
+	p.ctrl.nic, p.other = p, []*virtqueue{&p.ctrl.virtqueue}
+	p.ctrl.port, p.ctrl.index = &p.switchPort, -1
 	p.net = virtio.NetConfig{
 		QueuePairs: uint16(cfg.QueuePairs), MTU: uint16(cfg.MTU),
 		Speed: cfg.Speed, Duplex: virtio.DuplexFull,
@@ -124,9 +107,6 @@ func newPort(e *Engine, id fdb.Port, cfg PortConfig) *Port {
 	p.compile()
 	return p
 }
-
-// Name returns the port's name.
-func (p *Port) Name() string { return p.cfg.Name }
 
 // forget returns what the driver configured to its initial state (VNET-005).
 // The caller holds mu.
@@ -144,7 +124,7 @@ func (p *Port) forget() {
 func (p *Port) compile() {
 	f := p.features
 	st := &portState{
-		port:      p,
+		port:      &p.switchPort,
 		linkUp:    p.linkUp,
 		hdrLen:    virtio.NetHdrLen(f),
 		mergeable: f.Has(virtio.FeatureMrgRxbuf),
@@ -217,7 +197,7 @@ func (p *Port) SetLink(up bool) {
 	}
 	p.compile()
 	p.configChanged()
-	p.engine.log.Infof("port %s: link %s", p.cfg.Name, map[bool]string{true: "up", false: "down"}[up])
+	p.engine.log.Infof("port %s: link %s", p.name, map[bool]string{true: "up", false: "down"}[up])
 }
 
 // Announce asks the driver to announce its addresses to the network. It does
@@ -239,18 +219,6 @@ func (p *Port) configChanged() {
 	}
 }
 
-// fail breaks every queue of the port. It takes no lock of the port's own, so
-// that a shard may call it.
-func (p *Port) fail(err error) {
-	for _, q := range p.tx {
-		q.breakDown(err)
-	}
-	for _, q := range p.rx {
-		q.breakDown(err)
-	}
-	p.ctrl.breakDown(err)
-}
-
 // queueBroke is the slow half of virtqueue.fail: the device wants a reset
 // (VNET-006), and no frame is to go to the queue any more.
 func (p *Port) queueBroke(v *virtqueue, err error) {
@@ -259,7 +227,7 @@ func (p *Port) queueBroke(v *virtqueue, err error) {
 	v.mu.Lock()
 	index, stopped := v.index, v.ring == nil || v.broken != err
 	v.mu.Unlock()
-	p.engine.log.Warnf("port %s queue %d: stopped: %v", p.cfg.Name, index, err)
+	p.engine.log.Warnf("port %s queue %d: stopped: %v", p.name, index, err)
 	if stopped {
 		return // by the front end meanwhile, which may be another one by now
 	}

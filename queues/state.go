@@ -9,7 +9,7 @@ import (
 // snapshot, compiled anew from Port whenever anything in it changes. A shard
 // loads it once a frame and holds it until the end of the batch.
 type portState struct {
-	port      *Port
+	port      *switchPort
 	linkUp    bool
 	hdrLen    int
 	mergeable bool

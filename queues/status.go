@@ -54,7 +54,7 @@ func (p *Port) Snapshot() PortStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st := PortStatus{
-		Name:         p.cfg.Name,
+		Name:         p.name,
 		Connected:    p.frontend != nil,
 		LinkUp:       p.linkUp,
 		MAC:          p.net.MAC,

@@ -13,7 +13,7 @@ import (
 // holds mu for one batch, so a control path that takes mu and changes the
 // state knows that nothing touches the old state once it has the lock.
 type virtqueue struct {
-	port  *Port
+	port  *switchPort
 	index int // virtqueue number within the device
 
 	mu      sync.Mutex
@@ -103,7 +103,7 @@ func (v *virtqueue) fail(err error) {
 	if v.errfd != nil {
 		_ = v.errfd.Signal()
 	}
-	go v.port.queueBroke(v, err)
+	go v.port.broke(v, err)
 }
 
 // breakDown is fail for callers that do not hold mu; a stopped queue stays as

@@ -1,0 +1,61 @@
+package queues
+
+import (
+	"sync/atomic"
+
+	"vhost-user-nvgre/queues/fdb"
+	"vhost-user-nvgre/virtio/guestmem"
+)
+
+// switchPort is what the switch knows of a port, whatever is behind it.
+type switchPort struct {
+	engine *Engine
+	id     fdb.Port
+	name   string
+
+	rx    []*rxQueue // by queue pair
+	tx    []*txQueue
+	other []*virtqueue // whatever else there is
+
+	state atomic.Pointer[portState]
+	// memory is what the port's rings and buffers lie in, as far as it is
+	// shared with somebody who may take it away; never nil.
+	memory atomic.Pointer[guestmem.Map]
+	// broke is told, in a goroutine of its own, of a queue that broke.
+	broke func(q *virtqueue, err error)
+}
+
+// init makes a port with the given number of queue pairs, spreading its
+// transmit queues over the shards. The caller holds Engine.mu.
+func (p *switchPort) init(e *Engine, id fdb.Port, name string, pairs int) {
+	p.engine, p.id, p.name = e, id, name
+	p.memory.Store(&guestmem.Map{})
+	p.state.Store(&portState{port: p})
+	for i := range pairs {
+		rx := &rxQueue{id: e.nextRx}
+		rx.port, rx.index = p, 2*i
+		e.nextRx++
+		tx := &txQueue{pair: i, shard: e.shards[e.nextTx%len(e.shards)]}
+		tx.port, tx.index = p, 2*i+1
+		tx.token = tx.shard.adopt(tx)
+		e.nextTx++
+		p.rx, p.tx = append(p.rx, rx), append(p.tx, tx)
+	}
+}
+
+// Name returns the port's name.
+func (p *switchPort) Name() string { return p.name }
+
+// fail breaks every queue of the port. It takes no lock of the port's own, so
+// that a shard may call it.
+func (p *switchPort) fail(err error) {
+	for _, q := range p.tx {
+		q.breakDown(err)
+	}
+	for _, q := range p.rx {
+		q.breakDown(err)
+	}
+	for _, q := range p.other {
+		q.breakDown(err)
+	}
+}
