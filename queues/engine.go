@@ -121,15 +121,12 @@ func (e *Engine) clock() time.Duration { return time.Since(e.start) }
 // second returns the address table's clock.
 func (e *Engine) second() uint32 { return uint32(e.clock() / time.Second) }
 
-// AddPort creates a port with its link up and no front end.
-func (e *Engine) AddPort(cfg PortConfig) (*Port, error) {
-	if err := cfg.check(); err != nil {
-		return nil, err
-	}
+// plug makes a port of the switch that has the name and is made by make.
+func (e *Engine) plug(name string, make func(fdb.Port) *switchPort) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.isClosed {
-		return nil, errors.New("the engine is closed")
+		return errors.New("the engine is closed")
 	}
 	ports := slices.Clone(*e.ports.Load())
 	id := slices.Index(ports, nil)
@@ -138,37 +135,56 @@ func (e *Engine) AddPort(cfg PortConfig) (*Port, error) {
 		ports = append(ports, nil)
 	}
 	if id >= MaxPorts {
-		return nil, fmt.Errorf("port %s: there are %d ports already, the most there can be", cfg.Name, MaxPorts)
+		return fmt.Errorf("port %s: there are %d ports already, the most there can be", name, MaxPorts)
 	}
 	for _, p := range ports {
-		if p != nil && p.name == cfg.Name {
-			return nil, fmt.Errorf("port %s: there is a port of that name", cfg.Name)
+		if p != nil && p.name == name {
+			return fmt.Errorf("port %s: there is a port of that name", name)
 		}
 	}
-	p := newPort(e, fdb.Port(id), cfg)
-	ports[id] = &p.switchPort
+	ports[id] = make(fdb.Port(id))
 	e.ports.Store(&ports)
-	e.nics = append(e.nics, p)
-	return p, nil
+	return nil
+}
+
+// unplug takes a port out of the switch. No frames come from it any more; when
+// it returns none are on their way to it.
+func (e *Engine) unplug(p *switchPort) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	ports := slices.Clone(*e.ports.Load())
+	if ports[p.id] != p {
+		return // removed before
+	}
+	ports[p.id] = nil
+	e.ports.Store(&ports)
+	for _, q := range p.tx {
+		q.shard.abandon(q.token)
+	}
+	e.quiesce()
+	// The id may be used again from here on.
+	e.fdb.Flush(p.id)
+}
+
+// AddPort creates a port with its link up and no front end.
+func (e *Engine) AddPort(cfg PortConfig) (p *Port, err error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	err = e.plug(cfg.Name, func(id fdb.Port) *switchPort {
+		p = newPort(e, id, cfg)
+		e.nics = append(e.nics, p)
+		return &p.switchPort
+	})
+	return p, err
 }
 
 // RemovePort takes a port out of the switch. Its front end must be detached.
 func (e *Engine) RemovePort(p *Port) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	ports := slices.Clone(*e.ports.Load())
-	if ports[p.id] != &p.switchPort {
-		return // removed before
-	}
-	ports[p.id] = nil
-	e.ports.Store(&ports)
 	e.nics = slices.DeleteFunc(e.nics, func(n *Port) bool { return n == p })
-	for _, q := range p.tx {
-		q.shard.abandon(q.token)
-	}
-	// Frames on their way to the port are gone before its id is used again.
-	e.quiesce()
-	e.fdb.Flush(p.id)
+	e.mu.Unlock()
+	e.unplug(&p.switchPort)
 }
 
 // Ports returns the ports in the order in which they were added.

@@ -27,11 +27,20 @@ type txQueue struct {
 // watch makes the shard poll the queue, now and whenever kick is signalled;
 // without kick, all the time.
 func (q *txQueue) watch(kick *eventfd.FD) error {
+	if kick == nil {
+		return q.watchFD(-1)
+	}
+	return q.watchFD(kick.Int())
+}
+
+// watchFD is watch for any descriptor that becomes readable when there is
+// something in the queue; -1: none.
+func (q *txQueue) watchFD(fd int) error {
 	q.mu.Lock()
-	q.pollOnly, q.armed = kick == nil, false
+	q.pollOnly, q.armed = fd < 0, false
 	q.mu.Unlock()
-	if kick != nil {
-		if err := q.shard.poll.add(kick.Int(), q.token); err != nil {
+	if fd >= 0 {
+		if err := q.shard.poll.add(fd, q.token); err != nil {
 			return err
 		}
 	}

@@ -107,6 +107,15 @@ func (b *Batch) Reset() {
 	b.segs = b.segs[:0]
 }
 
+// Append adds a chain of the given elements, for rings that are no virtqueues:
+// whatever takes and gives frames can be driven as one by implementing Ring.
+func (b *Batch) Append(id uint16, readable, writable [][]byte) {
+	first := len(b.segs)
+	b.segs = append(append(b.segs, readable...), writable...)
+	mid := first + len(readable)
+	b.Chains = append(b.Chains, Chain{id: id, first: uint32(first), mid: uint32(mid), last: uint32(len(b.segs))})
+}
+
 // Readable returns the elements of c that the driver filled.
 func (b *Batch) Readable(c Chain) [][]byte { return b.segs[c.first:c.mid] }
 
