@@ -19,6 +19,7 @@ type Worker struct {
 // frame, and a segmentation only if the frame's headers fit it.
 func (w *Worker) Admit(f *Frame, tx *Sender) Verdict {
 	h := &f.Hdr
+	f.inner = false
 	// Unknown flags, and those of the other direction, are ignored (VNET-040,
 	// VNET-055). ECN alone says nothing (VNET-032).
 	if h.Flags&virtio.HdrNeedsCsum == 0 && h.GSOType&^virtio.GSOECN == virtio.GSONone {
@@ -33,22 +34,27 @@ func (w *Worker) admitWork(f *Frame, tx *Sender) Verdict {
 	h := &f.Hdr
 	h.Flags &= virtio.HdrNeedsCsum
 	kind := h.GSOType &^ virtio.GSOECN
+	super := kind != virtio.GSONone
 	switch {
-	case kind != virtio.GSONone && !tx.offers(h.GSOType), h.Flags != 0 && !tx.Checksum:
-		return NotNegotiated
-	case h.Flags == 0 || kind != virtio.GSONone && h.GSOSize == 0:
+	case h.Flags == 0 || super && h.GSOSize == 0:
 		return BadGSO // VNET-045
+	case !tx.Checksum || super && !tx.offers(h.GSOType):
+		return NotNegotiated
 	case h.CsumStart < ethHeader || int(h.CsumStart)+int(h.CsumOffset)+2 > f.Len:
 		return BadChecksum // VNET-043
-	case kind == virtio.GSONone:
-		h.GSOType, h.GSOSize = virtio.GSONone, 0
-		h.HdrLen = h.CsumStart + h.CsumOffset + 2
-		return OK
+	case super:
+		return w.admitSuper(f, tx)
 	}
-	return w.admitSuper(f)
+	h.GSOType, h.GSOSize = virtio.GSONone, 0
+	h.HdrLen = h.CsumStart + h.CsumOffset + 2
+	if tx.NVGRE.TxChecksum != 0 {
+		info := f.Info()
+		f.inner = info.Inner.L4 == h.CsumStart && tx.NVGRE.covers(tx.NVGRE.TxChecksum, info)
+	}
+	return OK
 }
 
-// offers reports whether super-frames of a type may be sent.
+// offers reports whether super-frames of a type may be sent at all.
 func (tx *Sender) offers(gsoType uint8) bool {
 	if gsoType&virtio.GSOECN != 0 && !tx.ECN {
 		return false
@@ -59,20 +65,46 @@ func (tx *Sender) offers(gsoType uint8) bool {
 	case virtio.GSOTCPv6:
 		return tx.TSO6
 	case virtio.GSOUDPL4:
-		return tx.USO
+		return tx.USO4 || tx.USO6
 	}
 	return false
 }
 
 // admitSuper checks a super-frame's headers by the rules of segmentation, be
-// it segmented here or passed on.
-func (w *Worker) admitSuper(f *Frame) Verdict {
-	h, l := &f.Hdr, &f.Info().Outer
+// it segmented here or passed on. virtio has no type for tunnels: csum_start
+// tells which of the transport headers is meant.
+func (w *Worker) admitSuper(f *Frame, tx *Sender) Verdict {
+	h, info := &f.Hdr, f.Info()
+	l := &info.Outer
+	if info.Tunnelled() && h.CsumStart >= info.Inner.L2 {
+		l = &info.Inner
+		f.inner = true
+	}
 	if !l.HasPorts() || l.L4 != h.CsumStart || h.CsumOffset != checksumOffset(l.Trans) {
 		return BadGSO
 	}
 	h.HdrLen = l.Payload // the sender's is a hint (VNET-044)
-	return w.start(f)
+	f.split = gso.Request{Inner: f.inner, MSS: int(h.GSOSize)}
+	families := tx.NVGRE.LSO
+	switch h.GSOType &^ virtio.GSOECN {
+	case virtio.GSOTCPv4:
+		f.split.Kind, f.limits = gso.TCPv4, &tx.Limits.LSOv4
+	case virtio.GSOTCPv6:
+		f.split.Kind, f.limits = gso.TCPv6, &tx.Limits.LSOv6
+	default:
+		f.split.Kind, f.limits = gso.UDP, &tx.Limits.USO
+		families = tx.NVGRE.USO
+		if l.Net == packet.IPv4 && !tx.USO4 || l.Net == packet.IPv6 && !tx.USO6 {
+			return NotNegotiated
+		}
+	}
+	if v := w.start(f); v != OK {
+		return v
+	}
+	if f.inner && !families.Cover(info) {
+		return TunnelOff
+	}
+	return OK
 }
 
 // checksumOffset returns where in a TCP or UDP header the checksum is.
@@ -83,27 +115,7 @@ func checksumOffset(t packet.Transport) uint16 {
 	return 6
 }
 
-// limits are what is offered to senders. Linux makes super-frames of a single
-// segment. The number of segments is bounded because a small frame could
-// otherwise cause tens of thousands; even TCP's smallest segments stay below.
-var limits = gso.Limits{
-	MaxPayload:  65535,
-	MinSegments: 1,
-	MaxSegments: 2048,
-	MaxHeader:   gso.MaxHeader,
-	SubMSS:      true,
-}
-
 // start prepares the segmenter for a super-frame.
 func (w *Worker) start(f *Frame) Verdict {
-	r := gso.Request{MSS: int(f.Hdr.GSOSize)}
-	switch f.Hdr.GSOType &^ virtio.GSOECN {
-	case virtio.GSOTCPv4:
-		r.Kind = gso.TCPv4
-	case virtio.GSOTCPv6:
-		r.Kind = gso.TCPv6
-	default:
-		r.Kind = gso.UDP
-	}
-	return refused(w.segmenter.Start(f.Head, f.Info(), r, &limits))
+	return refused(w.segmenter.Start(f.Head, f.Info(), f.split, f.limits))
 }

@@ -1,37 +1,52 @@
 package offload
 
-import "vhost-user-nvgre/virtio"
+import (
+	"vhost-user-nvgre/offload/packet"
+	"vhost-user-nvgre/virtio"
+)
 
-// Sender is what the driver of a sending port negotiated to hand over
-// unfinished.
+// Sender is what a sending port may hand over unfinished: what its driver
+// negotiated and what is operational of the adapter.
 type Sender struct {
-	Checksum        bool
-	TSO4, TSO6, ECN bool
-	USO             bool
+	Checksum   bool
+	TSO4, TSO6 bool
+	ECN        bool
+	USO4, USO6 bool
+	NVGRE      Tunnel
+	Limits     Limits
 }
 
-// SenderOf returns what a feature set means for sending.
-func SenderOf(f virtio.Features) Sender {
+// SenderOf returns what features and state mean for sending.
+func SenderOf(f virtio.Features, st *State) Sender {
+	uso := f.Has(virtio.FeatureHostUSO)
 	return Sender{
 		Checksum: f.Has(virtio.FeatureCSUM),
-		TSO4:     f.Has(virtio.FeatureHostTSO4),
-		TSO6:     f.Has(virtio.FeatureHostTSO6),
+		TSO4:     f.Has(virtio.FeatureHostTSO4) && st.LSOv4,
+		TSO6:     f.Has(virtio.FeatureHostTSO6) && st.LSOv6,
 		ECN:      f.Has(virtio.FeatureHostECN),
-		USO:      f.Has(virtio.FeatureHostUSO),
+		USO4:     uso && st.USOv4,
+		USO6:     uso && st.USOv6,
+		NVGRE:    st.NVGRE,
+		Limits:   st.Limits,
 	}
 }
 
-// Receiver is what the driver of a receiving port negotiated to take
-// unfinished.
+// Receiver is what a receiving port takes unfinished, and what is to be found
+// out for it.
 type Receiver struct {
 	Checksum        bool
 	TSO4, TSO6, ECN bool
 	USO4, USO6      bool
+	// Validate and NVGRE say which frames' checksums are validated; none
+	// unless the driver can be told.
+	Validate Validation
+	NVGRE    Tunnel
+	validate bool // any of them
 }
 
-// ReceiverOf returns what a feature set means for receiving.
-func ReceiverOf(f virtio.Features) Receiver {
-	return Receiver{
+// ReceiverOf returns what features and state mean for receiving.
+func ReceiverOf(f virtio.Features, st *State) Receiver {
+	rx := Receiver{
 		Checksum: f.Has(virtio.FeatureGuestCSUM),
 		TSO4:     f.Has(virtio.FeatureGuestTSO4),
 		TSO6:     f.Has(virtio.FeatureGuestTSO6),
@@ -39,4 +54,31 @@ func ReceiverOf(f virtio.Features) Receiver {
 		USO4:     f.Has(virtio.FeatureGuestUSO4),
 		USO6:     f.Has(virtio.FeatureGuestUSO6),
 	}
+	if rx.Checksum {
+		rx.Validate, rx.NVGRE = st.Receive, st.NVGRE
+		rx.validate = rx.Validate != Validation{} || rx.NVGRE.RxChecksum != 0
+	}
+	return rx
+}
+
+// covers reports whether the checksums of a packet are to be validated, and
+// whether those in its tunnel are.
+func (rx *Receiver) covers(p *packet.Info) (validate, tunnel bool) {
+	if rx.NVGRE.covers(rx.NVGRE.RxChecksum, p) {
+		return true, true
+	}
+	v := &rx.Validate
+	switch l := &p.Outer; {
+	case l.Net == packet.IPv4 && l.Trans == packet.TCP:
+		return v.TCPv4, false
+	case l.Net == packet.IPv4 && l.Trans == packet.UDP:
+		return v.UDPv4, false
+	case l.Net == packet.IPv4:
+		return v.IPv4, false
+	case l.Net == packet.IPv6 && l.Trans == packet.TCP:
+		return v.TCPv6, false
+	case l.Net == packet.IPv6 && l.Trans == packet.UDP:
+		return v.UDPv6, false
+	}
+	return false, false
 }

@@ -4,6 +4,7 @@ import (
 	"vhost-user-nvgre/offload/checksum"
 	"vhost-user-nvgre/offload/finish"
 	"vhost-user-nvgre/offload/packet"
+	"vhost-user-nvgre/offload/verify"
 	"vhost-user-nvgre/virtio"
 )
 
@@ -17,31 +18,70 @@ type Sink interface {
 	// Commit hands over the frame stored in the room reserved last, with what
 	// its receiver is to know of it. The header is not kept.
 	Commit(h *virtio.NetHdr)
+	// Validated tells, before Commit, what the frame's checksums were found to
+	// be.
+	Validated(r verify.Result)
 }
 
 // Whole reports whether the receiver takes the frame as it is, with the packet
-// header that Admit left. It is then for the caller to copy; otherwise Deliver
-// does.
+// header that Admit left, and nothing is to be found out for it. It is then
+// for the caller to copy; otherwise Deliver does.
 func (f *Frame) Whole(rx *Receiver) bool {
-	return f.Hdr.Flags&virtio.HdrNeedsCsum == 0 || rx.Checksum && (!f.IsSuper() || rx.takes(f))
+	if f.Hdr.Flags&virtio.HdrNeedsCsum == 0 {
+		return !rx.validate
+	}
+	return rx.Checksum && !f.inner && (!f.IsSuper() || rx.takes(f))
 }
 
-// Deliver puts a frame into sink that its receiver does not take as it is:
-// with its checksum filled in, or in segments. What was delivered before a
-// Verdict other than OK stays delivered.
+// Deliver puts a frame into sink for which there is something to do: its
+// checksums are validated or filled in, or it is split into segments. What was
+// delivered before a Verdict other than OK stays delivered.
 func (w *Worker) Deliver(f *Frame, rx *Receiver, sink Sink) Verdict {
-	w.done = rx.finished()
-	if f.IsSuper() {
-		return w.segment(f, sink)
+	switch {
+	case f.Hdr.Flags&virtio.HdrNeedsCsum == 0:
+		return w.validate(f, rx, sink)
+	case f.IsSuper():
+		return w.segment(f, rx, sink)
+	default:
+		return w.finish(f, rx, sink)
 	}
-	return w.finish(f, sink)
+}
+
+// validate copies the frame and looks at its checksums on the way. The driver
+// is told that they are good if all that there are were checked and found so,
+// and nothing otherwise; the frame arrives as it came.
+func (w *Worker) validate(f *Frame, rx *Receiver, sink Sink) Verdict {
+	check, tunnel := rx.covers(f.Info())
+	room, ok := sink.Reserve(f.Len)
+	if !ok {
+		return NoRoom
+	}
+	dst, tail := checksum.NewCursor(room), checksum.NewCursor(f.Tail)
+	w.done = virtio.NetHdr{}
+	if !check {
+		dst.Write(f.Head)
+		checksum.Move(&dst, &tail, f.Len-len(f.Head))
+		sink.Commit(&w.done)
+		return OK
+	}
+	result, ok := verify.Deliver(&dst, f.Head, &tail, &f.info, tunnel)
+	if !ok {
+		return NoRoom
+	}
+	if result.Transport == verify.Good && !result.AnyBad() {
+		w.done.Flags = virtio.HdrDataValid
+	}
+	sink.Validated(result)
+	sink.Commit(&w.done)
+	return OK
 }
 
 // segment splits a super-frame on its way.
-func (w *Worker) segment(f *Frame, sink Sink) Verdict {
+func (w *Worker) segment(f *Frame, rx *Receiver, sink Sink) Verdict {
 	if v := w.start(f); v != OK {
 		return v
 	}
+	w.done = rx.finished()
 	src := checksum.NewCursorAt(f.Head[w.segmenter.HeaderLen():], f.Tail)
 	for n := w.segmenter.NextLen(); n > 0; n = w.segmenter.NextLen() {
 		room, ok := sink.Reserve(n)
@@ -67,8 +107,9 @@ func (rx *Receiver) finished() virtio.NetHdr {
 
 // finish copies the frame and fills its checksum in on the way, and that of
 // the IPv4 header too: a device that touches a frame leaves it correct.
-func (w *Worker) finish(f *Frame, sink Sink) Verdict {
+func (w *Worker) finish(f *Frame, rx *Receiver, sink Sink) Verdict {
 	info := f.Info() // before Head and Tail are used: it may move bytes between them
+	w.done = rx.finished()
 	partial := finish.Partial{Start: int(f.Hdr.CsumStart), Offset: int(f.Hdr.CsumOffset)}
 	// The checksum goes through Head, where the next receiver of a flooded
 	// frame wants to find the sender's value again.
@@ -81,7 +122,8 @@ func (w *Worker) finish(f *Frame, sink Sink) Verdict {
 		return NoRoom
 	}
 	dst, tail := checksum.NewCursor(room), checksum.NewCursor(f.Tail)
-	if !finish.Deliver(&dst, f.Head, &tail, info, finish.Work{Transport: true, Partial: partial, IPv4: true}) {
+	work := finish.Work{Transport: true, Partial: partial, IPv4: true, Tunnel: f.inner}
+	if !finish.Deliver(&dst, f.Head, &tail, info, work) {
 		return BadChecksum
 	}
 	sink.Commit(&w.done)

@@ -1,6 +1,7 @@
 package offload
 
 import (
+	"vhost-user-nvgre/offload/gso"
 	"vhost-user-nvgre/offload/packet"
 	"vhost-user-nvgre/virtio"
 )
@@ -39,6 +40,11 @@ type Frame struct {
 	eth    Ethernet
 	info   packet.Info
 	parsed bool
+	// What Admit found out: inner says that what the sender asks for concerns
+	// the packet in the NVGRE tunnel; split and limits are for super-frames.
+	inner  bool
+	split  gso.Request
+	limits *gso.Limits
 	buf    [HeadSize]byte
 }
 

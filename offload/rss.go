@@ -42,12 +42,45 @@ const (
 type Hasher struct {
 	Key   *toeplitz.Key
 	Types HashTypes
+	// NVGRE.RSS says for which families the inner header of an NVGRE packet is
+	// hashed.
+	NVGRE Tunnel
 }
 
 // Hash returns the hash of the frame and its report value, or 0, 0 for a
 // frame of which the set has no kind.
 func (h *Hasher) Hash(f *Frame) (value uint32, report uint16) {
-	return h.level(&f.Info().Outer, f.Head)
+	info := f.Info()
+	if h.NVGRE.covers(h.NVGRE.RSS, info) {
+		return h.nvgre(info, f.Head)
+	}
+	return h.level(&info.Outer, f.Head)
+}
+
+// nvgre hashes an encapsulated packet as NDIS wants it ("Supporting NVGRE in
+// RSS and VMQ Receive Task Offloads"): by the inner addresses and ports where
+// TCP or UDP follows the inner IP header directly and is in the set, else by
+// the outer addresses.
+func (h *Hasher) nvgre(info *packet.Info, b []byte) (uint32, uint16) {
+	in := &info.Inner
+	switch {
+	case in.Net == packet.IPv4:
+		if with, _ := h.ports(in, HashTCPv4, HashUDPv4); with {
+			return h.ipv4(in, b)
+		}
+	case in.Net == packet.IPv6 && in.Plain():
+		if with, _ := h.ports(in, HashTCPv6, HashUDPv6); with {
+			return h.ipv6(in, b)
+		}
+	}
+	out := &info.Outer
+	switch {
+	case out.Net == packet.IPv4 && h.Types&HashIPv4 != 0:
+		return h.Key.IPv4(out.IPv4Header(b)), reportIPv4
+	case out.Net == packet.IPv6 && h.Types&HashIPv6 != 0:
+		return h.Key.IPv6(out.IPv6Header(b)), reportIPv6
+	}
+	return 0, reportNone
 }
 
 // level hashes one level of headers. b holds them.

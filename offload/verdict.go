@@ -18,6 +18,7 @@ const (
 	NotNegotiated // the packet header asks for an offload that was not negotiated
 	BadChecksum   // csum_start or csum_offset beyond the frame
 	BadGSO        // segmentation asked for without a size, a checksum, or a transport header where it is said to be
+	TunnelOff     // segmentation asked for inside NVGRE while that is not operational
 
 	// What Deliver finds.
 	NoRoom // the sink refused
@@ -29,7 +30,7 @@ const (
 	NumVerdicts = firstRefusal + Verdict(gso.NumRefusals)
 )
 
-var verdictNames = [...]string{"ok", "short", "long", "header", "checksum", "gso", "room"}
+var verdictNames = [...]string{"ok", "short", "long", "header", "checksum", "gso", "nvgre_off", "room"}
 
 // String returns a short name, fit for a counter.
 func (v Verdict) String() string {

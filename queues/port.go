@@ -77,6 +77,7 @@ type Port struct {
 	linkUp     bool // as the operator wants it
 	needsReset bool
 	guest      guestState
+	offloads   offload.State // operational, apart from what the features say
 }
 
 // slot is what a front end said of a virtqueue, in whatever role the index
@@ -94,7 +95,7 @@ type guestState struct {
 
 // newPort is called with Engine.mu held.
 func newPort(e *Engine, id fdb.Port, cfg PortConfig) *Port {
-	p := &Port{cfg: cfg, linkUp: true, slots: make([]slot, 2*cfg.QueuePairs+1)}
+	p := &Port{cfg: cfg, linkUp: true, offloads: offload.DefaultState(), slots: make([]slot, 2*cfg.QueuePairs+1)}
 	p.init(e, id, cfg.Name, cfg.QueuePairs)
 	p.broke = p.queueBroke
 	p.ctrl.nic, p.other = p, []*virtqueue{&p.ctrl.virtqueue}
@@ -129,8 +130,8 @@ func (p *Port) compile() {
 		hdrLen:    virtio.NetHdrLen(f),
 		mergeable: f.Has(virtio.FeatureMrgRxbuf),
 		pairs:     p.cfg.QueuePairs,
-		sender:    offload.SenderOf(f),
-		receiver:  offload.ReceiverOf(f),
+		sender:    offload.SenderOf(f, &p.offloads),
+		receiver:  offload.ReceiverOf(f, &p.offloads),
 		filter:    p.guest.filter,
 		maxFrame:  offload.MaxFrame,
 	}

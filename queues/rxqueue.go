@@ -5,6 +5,7 @@ import (
 
 	"vhost-user-nvgre/offload"
 	"vhost-user-nvgre/offload/checksum"
+	"vhost-user-nvgre/offload/verify"
 	"vhost-user-nvgre/virtio"
 )
 
@@ -58,6 +59,15 @@ func (q *rxQueue) whyDropped(v offload.Verdict) dropReason {
 		return q.refusal
 	}
 	return dropOf(v)
+}
+
+// Validated counts what the checksums of a frame were found to be
+// (offload.Sink).
+func (q *rxQueue) Validated(r verify.Result) {
+	c := &q.count.checksums
+	c.outerIP[r.OuterIP]++
+	c.innerIP[r.InnerIP]++
+	c.transport[r.Transport]++
 }
 
 // put copies a frame as it is.

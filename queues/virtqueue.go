@@ -34,6 +34,13 @@ type counters struct {
 	packets, bytes uint64
 	kicks, calls   uint64
 	drops          drops
+	checksums      checksums
+}
+
+// checksums counts validated frames by the state of each of their checksums,
+// indexed by verify.State.
+type checksums struct {
+	outerIP, innerIP, transport [3]uint64
 }
 
 // running reports whether the ring may be touched. The caller holds mu.
