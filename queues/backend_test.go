@@ -437,7 +437,7 @@ func TestDisabledRing(t *testing.T) {
 func TestStopQueue(t *testing.T) {
 	e := newStill(t, 1)
 	a, b := plug(t, e, 1, nicOptions{}), plug(t, e, 2, nicOptions{})
-	const frames = 70_000 // the indices wrap
+	frames := fewer(70_000) // without the race detector the indices wrap
 	for i := range frames {
 		a.send(0, virtio.NetHdr{}, frame(b.mac, a.mac, 60))
 		b.all(0)
@@ -635,11 +635,7 @@ func TestAnyOrder(t *testing.T) {
 	a, b := plug(t, e, 1, nicOptions{}), plug(t, e, 2, nicOptions{})
 	const mq = baseFeatures | virtio.FeatureCtrlVQ | virtio.FeatureMQ | virtio.FeatureGuestAnnounce
 	sets := []virtio.Features{0, baseFeatures, mq, mq &^ virtio.FeatureMQ, mq &^ virtio.FeatureMrgRxbuf, virtio.FeatureMrgRxbuf, ^virtio.Features(0)}
-	rounds := 150
-	if raceEnabled {
-		rounds = 30
-	}
-	for seed := range uint64(rounds) {
+	for seed := range uint64(fewer(150)) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		n := plug(t, e, 3, nicOptions{pairs: 2, features: mq, bare: true, memory: arenaSize + 1<<20})
 		other, err := n.mem.Map(guestmem.RegionInfo{Guest: 0x10_0000, User: 0x7f00_0010_0000, Size: 0x1000}, guestmem.RegionInfo{Guest: 0x8000_0000, User: 0x8000_0000, Size: 0x1000})
@@ -786,7 +782,7 @@ func TestRestartUnderTraffic(t *testing.T) {
 // Shows: VNET-003
 func TestStopReceiverUnderTraffic(t *testing.T) {
 	e := newEngine(t, 1)
-	a, b := plug(t, e, 1, nicOptions{}), plug(t, e, 2, nicOptions{rxBuf: 512})
+	a, b := plug(t, e, 1, nicOptions{}), plug(t, e, 2, nicOptions{rxBuf: 512, memory: arenaSize + 256<<10})
 	exchange(t, a, b, 60)
 	var sent, last uint32
 	burst := func() {
@@ -798,7 +794,7 @@ func TestStopReceiverUnderTraffic(t *testing.T) {
 		}
 		a.ring(0)
 	}
-	for range 200 {
+	for range fewer(200) {
 		burst()
 		base := b.port.StopQueue(0)
 		if want := uint32(b.rx(0).UsedIndex()); base != want {

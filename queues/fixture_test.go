@@ -134,5 +134,14 @@ func settle(e *Engine) {
 	}
 }
 
+// fewer returns how many rounds of n are enough under the race detector, which
+// makes everything slow.
+func fewer(n int) int {
+	if raceEnabled {
+		return max(1, n/8)
+	}
+	return n
+}
+
 // age makes everything in the engine that much older.
 func age(e *Engine, d time.Duration) { e.start = e.start.Add(-d) }

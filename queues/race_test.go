@@ -2,5 +2,5 @@
 
 package queues
 
-// raceEnabled says that the race detector makes everything slow.
+// raceEnabled says whether the race detector is at work.
 const raceEnabled = true

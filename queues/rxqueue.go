@@ -44,7 +44,11 @@ func (q *rxQueue) deliver(s *shard, l *outList) {
 		return
 	}
 	q.hdrLen, q.mergeable = l.st.hdrLen, l.st.mergeable
-	for _, i := range l.frames {
+	for k, i := range l.frames {
+		if q.broken != nil {
+			q.count.drops[dropRxStopped] += uint64(len(l.frames) - k)
+			return
+		}
 		f := &s.frames[i]
 		if f.Whole(&l.st.receiver) {
 			q.put(f)
@@ -136,8 +140,7 @@ func (q *rxQueue) gather() bool {
 			room := capacity(q.batch.Writable(c))
 			if room < q.hdrLen {
 				// Nothing fits such a buffer, ever (VNET-073).
-				q.fail(fmt.Errorf("receive buffer of %d bytes, shorter than the packet header of %d", room, q.hdrLen))
-				q.refusal = dropRxStopped
+				q.breakOff(fmt.Errorf("receive buffer of %d bytes, shorter than the packet header of %d", room, q.hdrLen))
 				return false
 			}
 			have += room
@@ -158,16 +161,28 @@ func (q *rxQueue) gather() bool {
 
 // refill takes more chains from the ring.
 func (q *rxQueue) refill() bool {
-	had := len(q.batch.Chains) - q.pos
-	q.giveBack()
+	had := 0
+	if q.pos > 0 {
+		// The batch is not to grow for ever. Only the first refill of a frame
+		// comes here, so the work for one is bounded by the chains it needs.
+		had = len(q.batch.Chains) - q.pos
+		q.giveBack()
+	}
 	n, err := q.ring.Take(&q.batch, had+batchSize)
 	if err != nil {
-		q.fail(err)
-		q.refusal = dropRxStopped
+		q.breakOff(err)
 		return false
 	}
 	q.refusal = dropRxFull
 	return n > had
+}
+
+// breakOff marks the queue broken in the middle of a delivery. What was
+// delivered before is the driver's.
+func (q *rxQueue) breakOff(err error) {
+	q.publish()
+	q.fail(err)
+	q.refusal = dropRxStopped
 }
 
 func capacity(segs [][]byte) (n int) {

@@ -36,9 +36,10 @@ func (st *portState) refuses(h *offload.Ethernet) dropReason {
 	return dropNone
 }
 
-// tooLong reports whether the frame exceeds the port's MTU (VNET-032).
+// tooLong reports whether the frame, or what becomes of it for this receiver,
+// exceeds the port's MTU (VNET-032).
 func (st *portState) tooLong(f *offload.Frame) bool {
-	return f.Len > st.maxFrame && f.Len > st.maxFrame+int(f.Ethernet().TagBytes) && !f.IsSuper()
+	return f.Len > st.maxFrame && f.Longest(&st.receiver) > st.maxFrame+int(f.Ethernet().TagBytes)
 }
 
 // steer chooses the receive queue of a frame.
