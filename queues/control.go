@@ -79,31 +79,37 @@ func (q *ctrlQueue) serve(kick *os.File) {
 	debug.SetPanicOnFault(true)
 	var count [8]byte
 	for {
-		q.nic.control(kick)
+		for q.nic.control(kick) {
+		}
 		if _, err := kick.Read(count[:]); err != nil {
 			return
 		}
 	}
 }
 
-// control handles the commands that wait, in order. Effects are complete when
-// a command's buffer is returned (VNET-183).
-func (p *Port) control(kick *os.File) {
+// maxCommands bounds the commands that are handled at a time, so that a driver
+// that never ceases to send some does not keep others from the port's lock.
+const maxCommands = 64
+
+// control handles commands that wait, in order, and reports whether there may
+// be more. Effects are complete when a command's buffer is returned
+// (VNET-183).
+func (p *Port) control(kick *os.File) (more bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	q := &p.ctrl
 	if q.kick != kick {
-		return // stopped meanwhile
+		return false // stopped meanwhile
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			q.breakDown(fmt.Errorf("control queue: %v", r))
+			p.engine.fault(&q.virtqueue, r)
 		}
 	}()
-	for {
+	for range maxCommands {
 		ok, err := q.next()
 		if !ok {
-			return
+			return false
 		}
 		var result []byte
 		if err == nil {
@@ -114,6 +120,7 @@ func (p *Port) control(kick *os.File) {
 		}
 		q.reply(err == nil, result)
 	}
+	return true
 }
 
 // next takes the next command off the ring into msg. It reports false when

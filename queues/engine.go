@@ -210,10 +210,10 @@ type faultAddress interface {
 	Addr() uintptr
 }
 
-// fault is called by a shard when processing q ended in a panic. It breaks the
+// fault is called when processing q ended in a panic. It breaks the
 // port whose memory vanished, or else the queue whose input met a fault of
 // ours, and lets the rest go on.
-func (e *Engine) fault(q *txQueue, r any) {
+func (e *Engine) fault(q *virtqueue, r any) {
 	if f, ok := r.(faultAddress); ok {
 		for _, p := range *e.ports.Load() {
 			if p != nil && p.memory.Load().Contains(f.Addr()) {

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vhost-user-nvgre/virtio"
+	"vhost-user-nvgre/virtio/vringtest"
 )
 
 // truncate takes the memory away from under a driver.
@@ -136,6 +137,22 @@ func TestTruncatedPayload(t *testing.T) {
 	b.repost(0)
 	c := plug(t, e, 3, nicOptions{})
 	exchange(t, b, c, 60)
+}
+
+// The same where the control queue meets it.
+//
+// Hostile: CVE-2026-86561
+func TestTruncatedCommand(t *testing.T) {
+	e := newEngine(t, 1)
+	a, b := plug(t, e, 1, nicOptions{}), plug(t, e, 2, nicOptions{})
+	n := plug(t, e, 3, nicOptions{features: ctrlFeatures})
+	r := n.startCtrl()
+	r.Add(elem(n.place([]byte{0, 0, 1}), 3), vringtest.Elem{Addr: n.mem.Info.Guest + n.mem.Info.Size - 1, Len: 1, Write: true})
+	r.Publish()
+	n.truncate(int64(n.mem.Info.Size - 4096))
+	r.kick.Signal()
+	n.brokeAll()
+	exchange(t, a, b, 60)
 }
 
 // A front end that takes the memory away before it starts or stops a ring gets

@@ -141,7 +141,7 @@ func (s *shard) step(q *txQueue) (n int) {
 	defer func() {
 		if r := recover(); r != nil {
 			s.out.reset()
-			s.engine.fault(q, r)
+			s.engine.fault(&q.virtqueue, r)
 			n = 1 // the batch's buffers are still to be given back
 		}
 	}()
@@ -154,7 +154,7 @@ func (s *shard) arm(q *txQueue) (r armResult) {
 	defer s.mu.Unlock()
 	defer func() {
 		if p := recover(); p != nil {
-			s.engine.fault(q, p)
+			s.engine.fault(&q.virtqueue, p)
 			r = armed
 		}
 	}()
