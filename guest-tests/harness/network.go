@@ -35,6 +35,8 @@ func (vm *VM) Address(ctx context.Context, id string, addrs ...string) (iface st
 // PingResult counts echo requests and replies.
 type PingResult struct {
 	Sent, Received int
+	// Average round trip of those answered.
+	Average time.Duration
 }
 
 // PingOptions of VM.Ping; the zero value sends three small requests.
@@ -49,7 +51,10 @@ type PingOptions struct {
 	DontFragment bool
 }
 
-var pingSummary = regexp.MustCompile(`(\d+) packets transmitted, (\d+) packets received`)
+var (
+	pingSummary = regexp.MustCompile(`(\d+) packets transmitted, (\d+) packets received`)
+	pingAverage = regexp.MustCompile(`min/avg/max = [\d.]+/([\d.]+)/`) // milliseconds
+)
 
 // Ping sends echo requests, IPv4 or IPv6, and counts the replies. Lost ones are
 // no error.
@@ -81,6 +86,10 @@ func (vm *VM) Ping(ctx context.Context, to string, o PingOptions) (PingResult, e
 	var p PingResult
 	p.Sent, _ = strconv.Atoi(m[1]) // The expression admits digits only.
 	p.Received, _ = strconv.Atoi(m[2])
+	if m := pingAverage.FindStringSubmatch(r.Stdout); m != nil {
+		ms, _ := strconv.ParseFloat(m[1], 64)
+		p.Average = time.Duration(ms * float64(time.Millisecond))
+	}
 	return p, nil
 }
 

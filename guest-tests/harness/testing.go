@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -44,34 +45,46 @@ func Lab(t T) *lab.Lab {
 // end of the guest's console is in its log; a guest that crashes fails it.
 func Start(t T, g Guest) *VM {
 	t.Helper()
+	return StartAll(t, g)[0]
+}
+
+// StartAll boots guests at the same time; see Start.
+func StartAll(t T, guests ...Guest) []*VM {
+	t.Helper()
 	l := Lab(t)
-	if g.Logf == nil {
-		g.Logf = t.Logf
-	}
-	if g.ConsoleFile == "" {
-		dir, err := l.CacheDir("console")
-		if err != nil {
-			t.Fatalf("%v", err)
-		}
-		g.setDefaults()
-		g.ConsoleFile = fmt.Sprintf("%s/%s-%s.log", dir, strings.ReplaceAll(t.Name(), "/", "-"), g.Name)
-	}
-	vm, err := Boot(t.Context(), l, g)
+	dir, err := l.CacheDir("console")
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	t.Cleanup(func() {
-		if !vm.closed() {
-			if err := vm.Crashed(); err != nil {
-				t.Errorf("%v", err)
+	guests = slices.Clone(guests)
+	for i := range guests {
+		g := &guests[i]
+		if g.Logf == nil {
+			g.Logf = t.Logf
+		}
+		g.setDefaults()
+		if g.ConsoleFile == "" {
+			g.ConsoleFile = fmt.Sprintf("%s/%s-%s.log", dir, strings.ReplaceAll(t.Name(), "/", "-"), g.Name)
+		}
+	}
+	vms, err := BootAll(t.Context(), l, guests...)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	for _, vm := range vms {
+		t.Cleanup(func() {
+			if !vm.closed() {
+				if err := vm.Crashed(); err != nil {
+					t.Errorf("%v", err)
+				}
 			}
-		}
-		vm.Close()
-		if t.Failed() {
-			t.Logf("guest %s: end of its console (all of it in %s):\n%s", g.Name, g.ConsoleFile, vm.ConsoleEnd())
-		}
-	})
-	return vm
+			vm.Close()
+			if t.Failed() {
+				t.Logf("guest %s: end of its console (all of it in %s):\n%s", vm.Guest.Name, vm.Guest.ConsoleFile, vm.ConsoleEnd())
+			}
+		})
+	}
+	return vms
 }
 
 // TempDir returns a folder for sockets that lives as long as the test.

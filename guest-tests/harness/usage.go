@@ -2,6 +2,7 @@ package harness
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"strconv"
@@ -31,23 +32,19 @@ func (p *Process) Usage() (Usage, error) { return usageOf(p.Pid()) }
 func usageOf(pid int) (Usage, error) {
 	var u Usage
 	proc := fmt.Sprintf("/proc/%d/", pid)
-	stat, err := os.ReadFile(proc + "stat")
+	var err error
+	if u.CPU, err = cpuTime(proc + "stat"); err != nil {
+		return u, err
+	}
+	fields, err := statFields(proc + "stat")
 	if err != nil {
-		return u, fmt.Errorf("harness: %w", err)
+		return u, err
 	}
-	// The name, field 2, is in parentheses and may contain anything.
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	number := func(field int) (n int64) { // Numbered as in proc(5).
-		if err == nil {
-			n, err = strconv.ParseInt(fields[field-3], 10, 64)
-		}
-		return n
-	}
-	u.CPU = time.Duration(number(14)+number(15)) * clockTick
-	u.RSS = number(24) * int64(os.Getpagesize())
+	pages, err := strconv.ParseInt(fields[24-firstField], 10, 64)
 	if err != nil {
 		return u, fmt.Errorf("harness: %sstat: %w", proc, err)
 	}
+	u.RSS = pages * int64(os.Getpagesize())
 	if u.FDs, err = countFDs(proc + "fd"); err != nil {
 		return u, err
 	}
@@ -65,4 +62,63 @@ func countFDs(dir string) (int, error) {
 		return 0, fmt.Errorf("harness: %w", err)
 	}
 	return len(list), nil
+}
+
+// DeviceCPU returns the processor time QEMU has spent so far on everything but
+// executing the guest: emulated devices, moving frames of a tap device.
+func (vm *VM) DeviceCPU(ctx context.Context) (time.Duration, error) {
+	var cpus []struct {
+		Thread int `json:"thread-id"`
+	}
+	if err := vm.monitor.Execute(ctx, "query-cpus-fast", nil, &cpus); err != nil {
+		return 0, vm.explain(err)
+	}
+	sum, err := cpuTime(fmt.Sprintf("/proc/%d/stat", vm.process.Pid()))
+	for _, c := range cpus {
+		if err != nil {
+			break
+		}
+		var guest time.Duration
+		guest, err = cpuTime(fmt.Sprintf("/proc/%d/task/%d/stat", vm.process.Pid(), c.Thread))
+		sum -= guest
+	}
+	return sum, err
+}
+
+// firstField is the number, in proc(5), of the first field that statFields
+// returns; statLength how many it returns at least.
+const (
+	firstField = 3
+	statLength = 24 - firstField + 1
+)
+
+// statFields returns the fields of a stat file that follow the name, which is in
+// parentheses and may contain anything.
+func statFields(path string) ([]string, error) {
+	stat, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("harness: %w", err)
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < statLength {
+		return nil, fmt.Errorf("harness: %s: %q", path, stat)
+	}
+	return fields, nil
+}
+
+// cpuTime reads user and kernel time from a stat file of proc(5).
+func cpuTime(path string) (time.Duration, error) {
+	fields, err := statFields(path)
+	if err != nil {
+		return 0, err
+	}
+	var ticks int64
+	for _, f := range fields[14-firstField : 16-firstField] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("harness: %s: %w", path, err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * clockTick, nil
 }

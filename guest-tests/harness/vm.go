@@ -98,6 +98,26 @@ func Boot(ctx context.Context, l *lab.Lab, g Guest) (*VM, error) {
 	return vm, nil
 }
 
+// BootAll boots guests at the same time. If one of them fails all are closed.
+func BootAll(ctx context.Context, l *lab.Lab, guests ...Guest) ([]*VM, error) {
+	vms, errs := make([]*VM, len(guests)), make([]error, len(guests))
+	var wg sync.WaitGroup
+	for i, g := range guests {
+		wg.Go(func() { vms[i], errs[i] = Boot(ctx, l, g) })
+	}
+	wg.Wait()
+	err := errors.Join(errs...)
+	if err == nil {
+		return vms, nil
+	}
+	for _, vm := range vms {
+		if vm != nil {
+			vm.Close()
+		}
+	}
+	return nil, err
+}
+
 // start runs QEMU.
 func (vm *VM) start(l *lab.Lab, k *lab.Kernel, initrd string) error {
 	f := &inherited{}
