@@ -60,6 +60,7 @@ type Engine struct {
 	nextRx   int        // id of the next receive queue
 	nextTx   int        // transmit queues handed out, to spread them over shards
 	nics     []*Port
+	all      []plugged // in the order in which they were added
 	isClosed bool
 }
 
@@ -121,8 +122,14 @@ func (e *Engine) clock() time.Duration { return time.Since(e.start) }
 // second returns the address table's clock.
 func (e *Engine) second() uint32 { return uint32(e.clock() / time.Second) }
 
+// plugged is a port of any kind.
+type plugged interface {
+	Snapshot() PortStatus
+	base() *switchPort
+}
+
 // plug makes a port of the switch that has the name and is made by make.
-func (e *Engine) plug(name string, make func(fdb.Port) *switchPort) error {
+func (e *Engine) plug(name string, make func(fdb.Port) plugged) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.isClosed {
@@ -142,8 +149,10 @@ func (e *Engine) plug(name string, make func(fdb.Port) *switchPort) error {
 			return fmt.Errorf("port %s: there is a port of that name", name)
 		}
 	}
-	ports[id] = make(fdb.Port(id))
+	p := make(fdb.Port(id))
+	ports[id] = p.base()
 	e.ports.Store(&ports)
+	e.all = append(e.all, p)
 	return nil
 }
 
@@ -158,6 +167,7 @@ func (e *Engine) unplug(p *switchPort) {
 	}
 	ports[p.id] = nil
 	e.ports.Store(&ports)
+	e.all = slices.DeleteFunc(e.all, func(other plugged) bool { return other.base() == p })
 	for _, q := range p.tx {
 		q.shard.abandon(q.token)
 	}
@@ -171,10 +181,10 @@ func (e *Engine) AddPort(cfg PortConfig) (p *Port, err error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	err = e.plug(cfg.Name, func(id fdb.Port) *switchPort {
+	err = e.plug(cfg.Name, func(id fdb.Port) plugged {
 		p = newPort(e, id, cfg)
 		e.nics = append(e.nics, p)
-		return &p.switchPort
+		return p
 	})
 	return p, err
 }
@@ -187,7 +197,25 @@ func (e *Engine) RemovePort(p *Port) {
 	e.unplug(&p.switchPort)
 }
 
-// Ports returns the ports in the order in which they were added.
+// Status returns the state of every port, guests' and wires', in the order in
+// which they were added.
+func (e *Engine) Status() []PortStatus {
+	e.mu.Lock()
+	all := slices.Clone(e.all)
+	e.mu.Unlock()
+	status := make([]PortStatus, len(all))
+	for i, p := range all {
+		status[i] = p.Snapshot()
+	}
+	return status
+}
+
+// logLink says that a port's link was set.
+func (e *Engine) logLink(port string, up bool) {
+	e.log.Infof("port %s: link %s", port, map[bool]string{true: "up", false: "down"}[up])
+}
+
+// Ports returns the guests' ports in the order in which they were added.
 func (e *Engine) Ports() []*Port {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -198,7 +198,7 @@ func (p *Port) SetLink(up bool) {
 	}
 	p.compile()
 	p.configChanged()
-	p.engine.log.Infof("port %s: link %s", p.name, map[bool]string{true: "up", false: "down"}[up])
+	p.engine.logLink(p.name, up)
 }
 
 // Announce asks the driver to announce its addresses to the network. It does

@@ -169,6 +169,14 @@ func (q *rxQueue) refill() bool {
 		q.giveBack()
 	}
 	n, err := q.ring.Take(&q.batch, had+batchSize)
+	if err == nil && n <= had && len(q.used) > 0 {
+		// A receiver that is quick, and a wire always, has buffers again when
+		// it has what is staged.
+		q.publish()
+		var more int
+		more, err = q.ring.Take(&q.batch, batchSize)
+		n += more
+	}
 	if err != nil {
 		q.breakOff(err)
 		return false

@@ -5,27 +5,40 @@ import (
 	"slices"
 	"time"
 
+	"vhost-user-nvgre/offload"
 	"vhost-user-nvgre/virtio"
 )
 
+// KindNIC is the kind of ports that lead to guests.
+const KindNIC = "vhost-user"
+
 // PortStatus is what an operator sees of a port.
 type PortStatus struct {
-	Name      string
-	Connected bool // a front end is attached
-	LinkUp    bool
+	Name     string
+	Kind     string // KindNIC, or a wire's
+	LinkUp   bool
+	MTU      int // 0: not told to the driver; of a wire: not limited
+	Pairs    int // queue pairs that receive
+	MaxPairs int
+	Queues   []QueueStatus // ascending by index, those never started left out
+
+	// Of a guest's port.
+	Connected bool       // a front end is attached
 	MAC       virtio.MAC // as the driver set it last
-	MTU       int        // 0: not told to the driver
 	Offered   virtio.Features
 	Features  virtio.Features // negotiated
-	Pairs     int             // queue pairs that receive
-	MaxPairs  int
 	// ControlQueue says who serves the control queue: "device" when the front
 	// end hands it over, else "front end".
 	ControlQueue string
-	Queues       []QueueStatus // ascending by index, those never started left out
+
+	// Of a wire.
+	Place    string           // where it leads
+	Sender   offload.Sender   // what comes from it unfinished
+	Receiver offload.Receiver // what it takes unfinished
 }
 
-// QueueStatus is what an operator sees of a virtqueue.
+// QueueStatus is what an operator sees of a virtqueue, or of a wire's ring that
+// stands for one: a wire receives (rx) what goes out.
 type QueueStatus struct {
 	Index   int
 	Kind    string // rx, tx or ctrl
@@ -34,10 +47,10 @@ type QueueStatus struct {
 	Size    int    // of the ring, 0 while stopped
 	Shard   int    // that polls it, -1 for none
 	Packets uint64
-	Bytes   uint64 // of frames, without packet headers
-	Kicks   uint64 // wake-ups by the driver
-	Calls   uint64 // interrupts of the driver
-	Drops   map[string]uint64
+	Bytes   uint64            // of frames, without packet headers
+	Kicks   uint64            // wake-ups by the driver
+	Calls   uint64            // interrupts of the driver
+	Drops   map[string]uint64 // by reason; "wire_" is before those of a LossyRing
 }
 
 // MACEntry is a row of the switch's address table.
@@ -55,6 +68,7 @@ func (p *Port) Snapshot() PortStatus {
 	defer p.mu.Unlock()
 	st := PortStatus{
 		Name:         p.name,
+		Kind:         KindNIC,
 		Connected:    p.frontend != nil,
 		LinkUp:       p.linkUp,
 		MAC:          p.net.MAC,
@@ -64,26 +78,36 @@ func (p *Port) Snapshot() PortStatus {
 		Pairs:        len(p.state.Load().rx),
 		MaxPairs:     p.cfg.QueuePairs,
 		ControlQueue: "front end",
+		Queues:       p.queueStatus(),
 	}
 	if p.ctrlIndex() >= 0 {
 		st.ControlQueue = "device"
 	}
-	for i := range p.cfg.QueuePairs {
-		rx, tx := p.rx[i].status("rx", -1), p.tx[i].status("tx", p.tx[i].shard.id)
-		tx.Kicks += p.tx[i].kicks.Load()
-		st.Queues = append(st.Queues, rx, tx)
-	}
 	if p.ctrlIndex() >= 0 {
 		ctrl := p.ctrl.status("ctrl", -1)
 		ctrl.Index = p.ctrlIndex()
-		st.Queues = append(st.Queues, ctrl)
+		if ctrl.used() {
+			st.Queues = append(st.Queues, ctrl)
+		}
 	}
-	st.Queues = slices.DeleteFunc(st.Queues, func(q QueueStatus) bool {
-		return q.State == "stopped" && q.Packets == 0 && len(q.Drops) == 0
-	})
 	slices.SortStableFunc(st.Queues, func(a, b QueueStatus) int { return cmp.Compare(a.Index, b.Index) })
 	return st
 }
+
+// queueStatus returns the state of the port's queue pairs, ascending by index,
+// those never started left out.
+func (p *switchPort) queueStatus() []QueueStatus {
+	var all []QueueStatus
+	for i, q := range p.tx {
+		rx, tx := p.rx[i].status("rx", -1), q.status("tx", q.shard.id)
+		tx.Kicks += q.kicks.Load()
+		all = append(all, rx, tx)
+	}
+	return slices.DeleteFunc(all, func(q QueueStatus) bool { return !q.used() })
+}
+
+// used reports whether there is anything to see of the queue.
+func (q *QueueStatus) used() bool { return q.State != "stopped" || q.Packets != 0 || len(q.Drops) != 0 }
 
 func (v *virtqueue) status(kind string, shard int) QueueStatus {
 	v.mu.Lock()
@@ -104,6 +128,19 @@ func (v *virtqueue) status(kind string, shard int) QueueStatus {
 	}
 	if v.ring != nil {
 		s.Size = v.ring.Size()
+	}
+	if l, ok := v.ring.(LossyRing); ok {
+		l.Lost(func(reason string, frames, bytes uint64) {
+			if frames == 0 {
+				return
+			}
+			s.Drops["wire_"+reason] += frames
+			if kind == "rx" {
+				// They were counted as received when they were completed.
+				s.Packets -= frames
+				s.Bytes -= bytes
+			}
+		})
 	}
 	return s
 }

@@ -46,6 +46,8 @@ func (p *switchPort) init(e *Engine, id fdb.Port, name string, pairs int) {
 // Name returns the port's name.
 func (p *switchPort) Name() string { return p.name }
 
+func (p *switchPort) base() *switchPort { return p }
+
 // fail breaks every queue of the port. It takes no lock of the port's own, so
 // that a shard may call it.
 func (p *switchPort) fail(err error) {
