@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -31,7 +32,11 @@ func serve(p *peer) {
 	if err != nil {
 		o = outcome{Error: err.Error()}
 	}
-	_ = p.say(o) // The client is told of a broken connection by the connection.
+	// The client is told of a broken connection by the connection. Closing one
+	// with data unread would reset it and take the answer along.
+	if p.say(o) == nil && p.CloseWrite() == nil {
+		_, _ = io.Copy(io.Discard, p.in)
+	}
 }
 
 func receive(p *peer, o *outcome) (err error) {

@@ -20,11 +20,6 @@ func sendTCP(p *peer, j *Job, stream uint64) (hash string, err error) {
 		return err
 	})
 	if err != nil {
-		// The receiver may have said why.
-		var o outcome
-		if p.hear(&o) == nil && o.Error != "" {
-			return "", fmt.Errorf("stream: the receiver: %s", o.Error)
-		}
 		return "", fmt.Errorf("stream: %w", err)
 	}
 	return hex.EncodeToString(sum.Sum(nil)), nil
