@@ -52,7 +52,6 @@ func Parse(p *Info, b []byte, frameLen int) {
 	p.FrameLen = uint32(frameLen)
 	next := p.parseTypical(b, frameLen)
 	if next == 0 {
-		p.typical = false
 		next = p.common(b, frameLen)
 	}
 	if next == 0 {
