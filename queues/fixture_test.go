@@ -142,6 +142,3 @@ func fewer(n int) int {
 	}
 	return n
 }
-
-// age makes everything in the engine that much older.
-func age(e *Engine, d time.Duration) { e.start = e.start.Add(-d) }
