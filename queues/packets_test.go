@@ -155,6 +155,28 @@ func sum(b []byte) uint16 {
 	return uint16(s)
 }
 
+// decodeTCP has gopacket decode a TCP packet and verify every length and
+// checksum in it.
+func decodeTCP(t testing.TB, frame []byte) *layers.TCP {
+	t.Helper()
+	p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.NoCopy)
+	if err := p.ErrorLayer(); err != nil {
+		t.Fatalf("gopacket: %v\n%x", err.Error(), frame)
+	}
+	if p.Metadata().Truncated {
+		t.Fatalf("gopacket finds the frame truncated\n%x", frame)
+	}
+	tcp, ok := p.TransportLayer().(*layers.TCP)
+	if !ok {
+		t.Fatalf("gopacket finds no TCP\n%x", frame)
+	}
+	must(t, tcp.SetNetworkLayerForChecksum(p.NetworkLayer()))
+	if err, bad := p.VerifyChecksums(); err != nil || len(bad) > 0 {
+		t.Fatalf("gopacket finds bad checksums: %+v, %v\n%x", bad, err, frame)
+	}
+	return tcp
+}
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"vhost-user-nvgre/offload"
 	"vhost-user-nvgre/virtio"
 )
 
@@ -20,21 +19,18 @@ type PortStatus struct {
 	MTU      int // 0: not told to the driver; of a wire: not limited
 	Pairs    int // queue pairs that receive
 	MaxPairs int
-	Queues   []QueueStatus // ascending by index, those never started left out
+	Queues   []QueueStatus   // ascending by index, those never started left out
+	Features virtio.Features // negotiated; of a wire: its offloads
 
 	// Of a guest's port.
 	Connected bool       // a front end is attached
 	MAC       virtio.MAC // as the driver set it last
 	Offered   virtio.Features
-	Features  virtio.Features // negotiated
 	// ControlQueue says who serves the control queue: "device" when the front
 	// end hands it over, else "front end".
 	ControlQueue string
 
-	// Of a wire.
-	Place    string           // where it leads
-	Sender   offload.Sender   // what comes from it unfinished
-	Receiver offload.Receiver // what it takes unfinished
+	Place string // where a wire leads
 }
 
 // QueueStatus is what an operator sees of a virtqueue, or of a wire's ring that

@@ -1,7 +1,7 @@
 package queues
 
 import (
-	"vhost-user-nvgre/offload"
+	"vhost-user-nvgre/virtio"
 	"vhost-user-nvgre/virtio/vring"
 )
 
@@ -14,9 +14,9 @@ import (
 type Wire interface {
 	// Pairs returns the queue pairs, at least one, always the same.
 	Pairs() []WirePair
-	// Caps returns what the wire hands over unfinished, and what it takes
-	// unfinished.
-	Caps() (offload.Sender, offload.Receiver)
+	// Features returns the offloads of the wire, always the same: csum, host_*
+	// are what it hands over unfinished, guest_* what it takes unfinished.
+	Features() virtio.Features
 	// Close ends the wire. Its rings are in use until the port is removed.
 	Close() error
 }

@@ -29,9 +29,10 @@ type WirePort struct {
 	wire  Wire
 	pairs []WirePair
 
-	mu      sync.Mutex // as Port.mu
-	linkUp  bool
-	removed bool
+	mu       sync.Mutex // as Port.mu
+	linkUp   bool
+	removed  bool
+	offloads offload.State // operational
 }
 
 // AddWire creates a port for w, which stays the caller's to close once the
@@ -40,7 +41,7 @@ func (e *Engine) AddWire(cfg WireConfig, w Wire) (*WirePort, error) {
 	if cfg.Name == "" {
 		return nil, errors.New("a port needs a name")
 	}
-	p := &WirePort{cfg: cfg, wire: w, pairs: w.Pairs(), linkUp: !cfg.LinkDown}
+	p := &WirePort{cfg: cfg, wire: w, pairs: w.Pairs(), linkUp: !cfg.LinkDown, offloads: offload.DefaultState()}
 	if len(p.pairs) == 0 {
 		return nil, fmt.Errorf("port %s: a wire without queue pairs", cfg.Name)
 	}
@@ -92,7 +93,8 @@ func (p *WirePort) compile() {
 		filter:   rxfilter.New(virtio.MAC{}, 0),
 		maxFrame: offload.MaxFrame,
 	}
-	st.sender, st.receiver = p.wire.Caps()
+	f := p.wire.Features()
+	st.sender, st.receiver = offload.SenderOf(f, &p.offloads), offload.ReceiverOf(f, &p.offloads)
 	if p.cfg.MTU != 0 {
 		st.maxFrame = p.cfg.MTU + 14
 	}
@@ -169,16 +171,15 @@ func (p *WirePort) queueBroke(v *virtqueue, err error) {
 func (p *WirePort) Snapshot() PortStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	st := PortStatus{
+	return PortStatus{
 		Name:     p.name,
 		Kind:     p.cfg.Kind,
 		Place:    p.cfg.Place,
 		LinkUp:   p.linkUp,
 		MTU:      p.cfg.MTU,
+		Features: p.wire.Features(),
 		Pairs:    len(p.state.Load().rx),
 		MaxPairs: len(p.pairs),
 		Queues:   p.queueStatus(),
 	}
-	st.Sender, st.Receiver = p.wire.Caps()
-	return st
 }
