@@ -45,7 +45,15 @@ type Frame struct {
 	inner  bool
 	split  gso.Request
 	limits *gso.Limits
+	kept   [][]byte
 	buf    [HeadSize]byte
+}
+
+// KeepTail makes the frame independent of the slices given to Load, though not
+// of the memory they lie in.
+func (f *Frame) KeepTail() {
+	f.kept = append(f.kept[:0], f.Tail...)
+	f.Tail = f.kept
 }
 
 // Load fills f from the readable elements of a buffer: a packet header of

@@ -39,7 +39,7 @@ func (s *shard) forward(q *txQueue) {
 		r.to = nil
 	}
 	for i, c := range q.batch.Chains {
-		f := &s.frames[i]
+		f := s.frames[i]
 		v := f.Load(q.batch.Readable(c), st.hdrLen)
 		if v == offload.OK {
 			v = s.worker.Admit(f, &st.sender)
@@ -53,12 +53,12 @@ func (s *shard) forward(q *txQueue) {
 		h := f.Ethernet()
 		if fdb.Key(h.Src) == r.src && fdb.Key(h.Dst) == r.dst && r.to != nil {
 			// As the frame before; only its length is its own.
-			s.send(r.to, f, i)
+			s.send(q, r.to, f, i, 0)
 		} else if why := s.resolve(q, f, i); why != dropNone {
 			q.count.drops[why]++
 		}
 	}
-	s.out.flush(s)
+	s.flush(q)
 }
 
 // resolve looks frame i's addresses up, learns its source and queues it for
@@ -82,7 +82,7 @@ func (s *shard) resolve(q *txQueue, f *offload.Frame, i int) dropReason {
 			return dropTxNoPort
 		}
 		if p := ports[r.port]; p != nil {
-			if st := p.state.Load(); s.offer(p, st, f, i) {
+			if st := p.state.Load(); s.offer(q, p, st, f, i, 0) {
 				r.to = st
 			}
 		}
@@ -90,30 +90,48 @@ func (s *shard) resolve(q *txQueue, f *offload.Frame, i int) dropReason {
 	}
 	for _, p := range ports {
 		if p != nil && p != q.port {
-			s.offer(p, p.state.Load(), f, i)
+			s.offer(q, p, p.state.Load(), f, i, flooded)
 		}
 	}
 	return dropNone
 }
 
 // offer queues frame i for p if p takes frames with its addresses, and reports
-// whether it does.
-func (s *shard) offer(p *switchPort, st *portState, f *offload.Frame, i int) bool {
+// whether it does. mark is 0 or flooded.
+func (s *shard) offer(q *txQueue, p *switchPort, st *portState, f *offload.Frame, i int, mark uint16) bool {
 	if why := st.refuses(f.Ethernet()); why != dropNone {
 		s.out.list(p.rx[0]).reject(why)
 		return false
 	}
-	s.send(st, f, i)
+	s.send(q, st, f, i, mark)
 	return true
 }
 
 // send queues frame i for a receive queue.
-func (s *shard) send(st *portState, f *offload.Frame, i int) {
-	l := s.out.list(st.steer(f))
-	if st.tooLong(f) {
-		l.reject(dropRxMTU)
-		return
+func (s *shard) send(q *txQueue, st *portState, f *offload.Frame, i int, mark uint16) {
+	to := st.steer(f)
+	switch {
+	case st.tooLong(f):
+		s.out.list(to).reject(dropRxMTU)
+	case q.blocks(to) && mark == 0:
+		s.park(q, i, to)
+	default:
+		s.out.list(to).add(st, uint16(i)|mark)
 	}
-	l.st = st
-	l.frames = append(l.frames, uint16(i))
+}
+
+// flush delivers everything in the outbox; what its receivers have no room
+// for is parked.
+func (s *shard) flush(q *txQueue) {
+	for k := range s.out.lists {
+		l := &s.out.lists[k]
+		for _, i := range l.frames[l.q.deliver(s, l):] {
+			if i&flooded != 0 {
+				l.q.countDrops(dropRxFull, 1)
+			} else {
+				s.park(q, int(i), l.q)
+			}
+		}
+	}
+	s.out.reset()
 }

@@ -19,9 +19,18 @@ type outSlot struct {
 type outList struct {
 	q        *rxQueue
 	st       *portState // as it was when the first frame was queued
-	frames   []uint16   // indices into shard.frames
+	frames   []uint16   // indices into shard.frames, and flooded
 	rejected drops      // frames that will not be delivered
 	rejects  bool
+}
+
+// flooded marks a frame that goes to several ports.
+const flooded = 1 << 15
+
+// add queues a frame.
+func (l *outList) add(st *portState, frame uint16) {
+	l.st = st
+	l.frames = append(l.frames, frame)
 }
 
 // list returns the list of q, a new one if need be.
@@ -56,14 +65,6 @@ func (o *outbox) newList(q *rxQueue) *outList {
 func (l *outList) reject(why dropReason) {
 	l.rejected[why]++
 	l.rejects = true
-}
-
-// flush delivers everything and empties the outbox.
-func (o *outbox) flush(s *shard) {
-	for i := range o.lists {
-		o.lists[i].q.deliver(s, &o.lists[i])
-	}
-	o.reset()
 }
 
 // reset forgets what was queued.

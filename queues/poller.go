@@ -3,6 +3,7 @@ package queues
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,6 +19,7 @@ type poller struct {
 	epfd int
 	bell *eventfd.FD
 	buf  [64]unix.EpollEvent
+	self [1]unix.PollFd
 }
 
 // wakeToken is the token of the poller's own bell.
@@ -65,10 +67,21 @@ func (p *poller) remove(fd int) {
 // wake makes wait return.
 func (p *poller) wake() { _ = p.bell.Signal() }
 
-// wait blocks for at most ms milliseconds (-1: without limit) and calls f with
-// the token of each descriptor that became readable.
-func (p *poller) wait(ms int, f func(token int32)) {
-	n, err := unix.EpollWait(p.epfd, p.buf[:], ms)
+// wait blocks for at most d (negative: without limit) and calls f with the
+// token of each descriptor that became readable.
+func (p *poller) wait(d time.Duration, f func(token int32)) {
+	timeout := -1
+	if d >= 0 {
+		timeout = 0
+		if d > 0 {
+			// epoll_wait counts in milliseconds; its descriptor can be waited
+			// for as any other. An interruption is as good as the time's end.
+			p.self[0] = unix.PollFd{Fd: int32(p.epfd), Events: unix.POLLIN}
+			t := unix.NsecToTimespec(int64(d))
+			_, _ = unix.Ppoll(p.self[:], &t, nil)
+		}
+	}
+	n, err := unix.EpollWait(p.epfd, p.buf[:], timeout)
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		// Only a closed or invalid descriptor gets here: a fault of ours.
 		panic(fmt.Sprintf("epoll_wait: %v", err))

@@ -18,6 +18,7 @@ type rxQueue struct {
 	// Guarded by mu. batch holds chains taken ahead.
 	hdrLen    int
 	mergeable bool
+	stalled   bool // frames waited too long for room; no more do until one gets in
 
 	// The reservation between Reserve and Commit.
 	reserved int        // chains from pos on
@@ -26,8 +27,10 @@ type rxQueue struct {
 	refusal  dropReason // why the last Reserve failed
 }
 
-// deliver puts a batch's frames into the ring and notifies the driver once.
-func (q *rxQueue) deliver(s *shard, l *outList) {
+// deliver puts a batch's frames into the ring and notifies the driver once. It
+// returns how many frames it is done with: not all when the ring has no room
+// for one that could wait.
+func (q *rxQueue) deliver(s *shard, l *outList) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	defer q.publish() // also when the memory of a frame's sender vanishes
@@ -36,26 +39,53 @@ func (q *rxQueue) deliver(s *shard, l *outList) {
 			q.count.drops[why] += n
 		}
 	}
-	if len(l.frames) == 0 {
-		return
-	}
-	if !q.running() || !q.enabled {
-		q.count.drops[dropRxStopped] += uint64(len(l.frames))
-		return
-	}
-	q.hdrLen, q.mergeable = l.st.hdrLen, l.st.mergeable
 	for k, i := range l.frames {
-		if q.broken != nil {
+		if !q.open(l.st) {
 			q.count.drops[dropRxStopped] += uint64(len(l.frames) - k)
-			return
+			break
 		}
-		f := &s.frames[i]
-		if f.Whole(&l.st.receiver) {
-			q.put(f)
-		} else if v := s.worker.Deliver(f, &l.st.receiver, q); v != offload.OK {
-			q.count.drops[q.whyDropped(v)]++
+		if !q.put(s, s.frames[i&^flooded], l.st) {
+			if !q.stalled && i&flooded == 0 {
+				return k
+			}
+			q.count.drops[dropRxFull]++
 		}
 	}
+	return len(l.frames)
+}
+
+// open reports whether frames may be delivered to a port in the given state.
+func (q *rxQueue) open(st *portState) bool {
+	q.hdrLen, q.mergeable = st.hdrLen, st.mergeable
+	return q.running() && q.enabled
+}
+
+// put delivers a frame or counts why it cannot. It reports false, and has done
+// nothing, if the ring has too few buffers at the moment.
+func (q *rxQueue) put(s *shard, f *offload.Frame, st *portState) bool {
+	before := q.count.packets
+	v := offload.OK
+	if f.Whole(&st.receiver) {
+		v = q.copyWhole(f)
+	} else {
+		v = s.worker.Deliver(f, &st.receiver, q)
+	}
+	switch {
+	case v == offload.OK:
+		q.stalled = false
+	case v == offload.NoRoom && q.refusal == dropRxFull && q.count.packets == before:
+		return false
+	default:
+		q.count.drops[q.whyDropped(v)]++
+	}
+	return true
+}
+
+// countDrops counts frames that were to be delivered here.
+func (q *rxQueue) countDrops(why dropReason, n uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.count.drops[why] += n
 }
 
 func (q *rxQueue) whyDropped(v offload.Verdict) dropReason {
@@ -74,8 +104,8 @@ func (q *rxQueue) Validated(r verify.Result) {
 	c.transport[r.Transport]++
 }
 
-// put copies a frame as it is.
-func (q *rxQueue) put(f *offload.Frame) {
+// copyWhole copies a frame as it is.
+func (q *rxQueue) copyWhole(f *offload.Frame) offload.Verdict {
 	want := q.hdrLen + f.Len
 	if q.pos < len(q.batch.Chains) {
 		c := q.batch.Chains[q.pos]
@@ -93,13 +123,12 @@ func (q *rxQueue) put(f *offload.Frame) {
 			q.used = append(q.used, c.Used(uint32(want)))
 			q.count.packets++
 			q.count.bytes += uint64(f.Len)
-			return
+			return offload.OK
 		}
 	}
 	room, ok := q.Reserve(f.Len)
 	if !ok {
-		q.count.drops[q.refusal]++
-		return
+		return offload.NoRoom
 	}
 	dst := checksum.NewCursor(room)
 	dst.Write(f.Head)
@@ -107,6 +136,7 @@ func (q *rxQueue) put(f *offload.Frame) {
 		dst.Write(t)
 	}
 	q.Commit(&f.Hdr)
+	return offload.OK
 }
 
 // Reserve returns room for a frame of n bytes behind its packet header

@@ -38,7 +38,7 @@ type shard struct {
 
 	// Below: used by the shard's own goroutine only.
 	active   []*txQueue
-	frames   [batchSize]offload.Frame
+	frames   [batchSize]*offload.Frame
 	worker   offload.Worker
 	out      outbox
 	now      time.Duration // since the engine started, once per round
@@ -50,21 +50,25 @@ type shard struct {
 // kicks of its other queues.
 const spinRounds = 32
 
-// idlePollMS is how long a shard sleeps between looks at idle queues that it
+// idlePoll is how long a shard sleeps between looks at idle queues that it
 // must poll because their front end gave no kick descriptor.
-const idlePollMS = 1
+const idlePoll = time.Millisecond
 
 func newShard(e *Engine, id, cpu int, pollMax time.Duration) (*shard, error) {
 	p, err := newPoller()
 	if err != nil {
 		return nil, err
 	}
-	return &shard{
+	s := &shard{
 		engine: e, id: id, cpu: cpu, poll: p,
 		budget: pollBudget{limit: pollMax},
 		out:    outbox{epoch: 1}, // the zero slot belongs to none
 		done:   make(chan struct{}),
-	}, nil
+	}
+	for i := range s.frames {
+		s.frames[i] = new(offload.Frame)
+	}
+	return s, nil
 }
 
 // run is the shard's goroutine.
@@ -75,21 +79,19 @@ func (s *shard) run() {
 	// the fault becomes a panic that step recovers from.
 	debug.SetPanicOnFault(true)
 	runtime.LockOSThread()
+	// A nap is shorter than what the kernel adds to sleeps by default.
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 	if s.cpu >= 0 {
 		s.pin()
 	}
 	for rounds := 0; !s.stopping.Load(); rounds++ {
 		s.now = s.engine.clock()
-		switch busy, unarmed := s.pollActive(); {
+		switch busy, nap := s.pollActive(); {
 		case len(s.active) == 0:
 			s.sleep()
-		case busy:
-			if rounds%spinRounds == 0 {
-				s.look(0)
-			}
-		case unarmed == len(s.active):
-			s.look(idlePollMS)
-		default:
+		case !busy:
+			s.look(nap)
+		case rounds%spinRounds == 0:
 			s.look(0)
 		}
 	}
@@ -104,8 +106,9 @@ func (s *shard) stop() {
 
 // pollActive processes a batch of every active queue and retires those that
 // have been empty for the poll budget. It reports whether there was work, and
-// how many idle queues cannot be retired because nothing would kick them.
-func (s *shard) pollActive() (busy bool, unarmed int) {
+// if not how long to sleep before the next look at those that nothing kicks.
+func (s *shard) pollActive() (busy bool, nap time.Duration) {
+	nap = idlePoll
 	for i := 0; i < len(s.active); {
 		q := s.active[i]
 		i++
@@ -115,13 +118,15 @@ func (s *shard) pollActive() (busy bool, unarmed int) {
 			continue
 		}
 		if s.now-q.lastWork < s.budget.current {
+			nap = 0
 			continue
 		}
 		switch s.arm(q) {
 		case moreWork:
 			busy = true
 		case mustPoll:
-			unarmed++
+		case mustNap:
+			nap = min(nap, parkNap)
 		case armed:
 			i--
 			s.active[i] = s.active[len(s.active)-1]
@@ -129,7 +134,7 @@ func (s *shard) pollActive() (busy bool, unarmed int) {
 			q.active = false
 		}
 	}
-	return busy, unarmed
+	return busy, nap
 }
 
 // step processes one batch of q and turns a panic on the way into a broken
@@ -171,10 +176,10 @@ func (s *shard) sleep() {
 	}
 }
 
-// look collects what was kicked or handed over, waiting at most ms
-// milliseconds (-1: without limit) for it.
-func (s *shard) look(ms int) {
-	s.poll.wait(ms, s.activate)
+// look collects what was kicked or handed over, waiting at most d (negative:
+// without limit) for it.
+func (s *shard) look(d time.Duration) {
+	s.poll.wait(d, s.activate)
 	s.sourcesMu.Lock()
 	newly := s.newly
 	s.newly = nil

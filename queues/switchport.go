@@ -37,6 +37,7 @@ func (p *switchPort) init(e *Engine, id fdb.Port, name string, pairs int) {
 		e.nextRx++
 		tx := &txQueue{pair: i, shard: e.shards[e.nextTx%len(e.shards)]}
 		tx.port, tx.index = p, 2*i+1
+		tx.letGo = tx.dropParked
 		tx.token = tx.shard.adopt(tx)
 		e.nextTx++
 		p.rx, p.tx = append(p.rx, rx), append(p.tx, tx)

@@ -11,6 +11,7 @@ import (
 // processes it; other goroutines change it under mu.
 type txQueue struct {
 	virtqueue
+	parking
 	pair     int
 	shard    *shard
 	token    int32
@@ -56,7 +57,7 @@ func (q *txQueue) unwatch(kick *eventfd.FD) {
 }
 
 // process takes a batch of frames and runs each to completion. It returns how
-// many buffers it took.
+// many frames it got rid of.
 func (q *txQueue) process(s *shard) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -66,6 +67,10 @@ func (q *txQueue) process(s *shard) int {
 	if q.armed {
 		q.ring.Disarm()
 		q.armed = false
+	}
+	unparked := 0
+	if len(q.parking.frames) > 0 {
+		unparked = s.unpark(q)
 	}
 	q.batch.Reset()
 	n, err := q.ring.Take(&q.batch, batchSize)
@@ -78,11 +83,12 @@ func (q *txQueue) process(s *shard) int {
 	if n > 0 {
 		s.forward(q)
 	}
+	q.settle()
 	q.publish() // also what a batch that met a fault has left
 	if err != nil {
 		q.fail(err)
 	}
-	return n
+	return n + unparked
 }
 
 // gate says whether frames of the queue are taken at all.
@@ -106,6 +112,8 @@ func (q *txQueue) arm() armResult {
 		return armed
 	case q.pollOnly:
 		return mustPoll
+	case len(q.parking.frames) > 0:
+		return mustNap
 	case q.ring.Arm():
 		return moreWork
 	}
@@ -120,4 +128,5 @@ const (
 	armed    armResult = iota // a kick will come
 	moreWork                  // buffers are there already
 	mustPoll                  // there are no kicks on this queue
+	mustNap                   // receivers are to be looked at again soon
 )

@@ -15,6 +15,9 @@ import (
 type virtqueue struct {
 	port  *switchPort
 	index int // virtqueue number within the device
+	// letGo stages all chains that are held back, whose memory is about to go.
+	// Called with mu held; nil where chains are never held.
+	letGo func()
 
 	mu      sync.Mutex
 	ring    vring.Ring   // nil while stopped
@@ -67,6 +70,9 @@ func (v *virtqueue) start(m *guestmem.Map, c vring.Config) error {
 func (v *virtqueue) stop() uint32 {
 	if v.ring == nil {
 		return v.base
+	}
+	if v.letGo != nil {
+		v.letGo()
 	}
 	if err := guarded(func() error { v.publish(); return nil }); err != nil {
 		// Nobody is left to take the chains back.
@@ -128,6 +134,9 @@ func (v *virtqueue) breakDown(err error) {
 func (v *virtqueue) remap(m *guestmem.Map) {
 	if !v.running() {
 		return
+	}
+	if v.letGo != nil {
+		v.letGo()
 	}
 	v.giveBack()
 	if err := v.ring.Remap(m); err != nil {

@@ -1,0 +1,174 @@
+package queues
+
+import (
+	"slices"
+	"time"
+
+	"vhost-user-nvgre/offload"
+	"vhost-user-nvgre/virtio/vring"
+)
+
+// A frame for which its receiver has no buffers is not dropped at once: it
+// stays in the sender's memory, its buffer not yet returned, until there is
+// room. A sender whose buffers do not come back slows down by itself (TCP in
+// Linux counts what the NIC has not completed), where a drop would cost it a
+// round trip and half its window. Other frames of the queue go past, as
+// virtqueues return buffers in any order; those for the same receive queue
+// line up behind.
+
+const (
+	// parkLimit is how long a frame waits. A receiver that posts nothing for
+	// so long is stalled, and gets nothing kept until it takes frames again.
+	parkLimit = 100 * time.Millisecond
+	// parkNap is how long a shard sleeps between looks at receivers that frames
+	// wait for.
+	parkNap = 50 * time.Microsecond
+)
+
+// parked is a frame that waits for room.
+type parked struct {
+	frame *offload.Frame
+	used  vring.Used // gives its buffer back
+	to    *rxQueue
+	from  *portState // the sender's, under which it was admitted
+	since time.Duration
+	done  bool // delivered or dropped, its buffer to be returned
+}
+
+// parking is where the frames of a transmit queue wait. It is guarded by the
+// queue's mu and used by its shard.
+type parking struct {
+	frames []parked // in the order of arrival
+	// blocked are the receive queues that frames wait for.
+	blocked []*rxQueue
+	spare   []*offload.Frame
+	// taken counts the buffers of the current batch that parked frames keep;
+	// they are marked in virtqueue.used.
+	taken int
+}
+
+// keepsBuffer marks an entry of virtqueue.used whose buffer is not to be
+// returned yet. Nothing is ever written into transmit buffers.
+const keepsBuffer = 1
+
+// blocks reports whether frames for a receive queue must wait.
+func (p *parking) blocks(to *rxQueue) bool {
+	return len(p.blocked) > 0 && slices.Contains(p.blocked, to)
+}
+
+// park keeps frame i of the shard's batch for later, or drops it if too many
+// wait already.
+func (s *shard) park(q *txQueue, i int, to *rxQueue) {
+	p, from := &q.parking, q.port.state.Load()
+	// Half of the ring stays for frames to receivers that have room.
+	if len(p.frames) >= max(1, q.ring.Size()/2) {
+		to.countDrops(dropRxFull, 1)
+		return
+	}
+	used := &q.used[len(q.used)-len(q.batch.Chains)+i]
+	f := s.frames[i]
+	f.KeepTail()
+	p.frames = append(p.frames, parked{frame: f, used: *used, to: to, from: from, since: s.now})
+	used.Len = keepsBuffer
+	p.taken++
+	if !slices.Contains(p.blocked, to) {
+		p.blocked = append(p.blocked, to)
+	}
+	if n := len(p.spare); n > 0 {
+		s.frames[i], p.spare = p.spare[n-1], p.spare[:n-1]
+	} else {
+		s.frames[i] = new(offload.Frame)
+	}
+}
+
+// settle takes the buffers that parked frames keep out of those to return.
+func (q *txQueue) settle() {
+	if q.parking.taken > 0 {
+		q.used = slices.DeleteFunc(q.used, func(u vring.Used) bool { return u.Len == keepsBuffer })
+		q.parking.taken = 0
+	}
+}
+
+// unpark delivers the waiting frames for which there is room now, and returns
+// how many are done with.
+func (s *shard) unpark(q *txQueue) int {
+	p := &q.parking
+	p.blocked = p.blocked[:0]
+	for rest := p.frames; len(rest) > 0; {
+		// A run of frames for one receive queue is delivered in one go.
+		run, to := 1, rest[0].to
+		for run < len(rest) && rest[run].to == to {
+			run++
+		}
+		if !slices.Contains(p.blocked, to) && !to.deliverParked(s, q, rest[:run]) {
+			p.blocked = append(p.blocked, to)
+		}
+		rest = rest[run:]
+	}
+	return q.collect()
+}
+
+// collect returns the buffers of the frames that are done with.
+func (q *txQueue) collect() int {
+	p := &q.parking
+	had := len(p.frames)
+	p.frames = slices.DeleteFunc(p.frames, func(w parked) bool {
+		if w.done {
+			q.used = append(q.used, w.used)
+			p.spare = append(p.spare, w.frame)
+		}
+		return w.done
+	})
+	return had - len(p.frames)
+}
+
+// deliverParked delivers as many frames of from as there is room for, and
+// reports whether all are done with.
+func (q *rxQueue) deliverParked(s *shard, from *txQueue, frames []parked) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	defer q.publish()
+	st, sender := q.port.state.Load(), from.port.state.Load()
+	open := q.open(st) && slices.Contains(st.rx, q)
+	for i := range frames {
+		w := &frames[i]
+		if w.done {
+			continue // before a fault interrupted the delivery
+		}
+		if w.from != sender {
+			// What the sender may ask for has changed, perhaps.
+			if v := s.worker.Admit(w.frame, &sender.sender); v != offload.OK {
+				from.count.drops[dropOf(v)]++
+				w.done = true
+				continue
+			}
+			w.from = sender
+		}
+		switch {
+		case !open:
+			q.count.drops[dropRxStopped]++
+		case !q.put(s, w.frame, st):
+			q.stalled = q.stalled || s.now-w.since > parkLimit
+			if !q.stalled {
+				return false
+			}
+			q.count.drops[dropRxFull]++
+		}
+		w.done = true
+	}
+	return true
+}
+
+// dropParked drops all waiting frames (virtqueue.letGo).
+func (q *txQueue) dropParked() {
+	p := &q.parking
+	for i := range p.frames {
+		if w := &p.frames[i]; !w.done {
+			w.to.countDrops(dropRxFull, 1)
+			w.done = true
+		}
+	}
+	q.collect()
+	q.settle()
+	p.blocked = p.blocked[:0]
+}

@@ -1,0 +1,185 @@
+package queues
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"vhost-user-nvgre/virtio"
+)
+
+// numbered returns a frame from one nic to another with a number in it.
+func numbered(from, to *nic, i int) []byte {
+	b := frame(to.mac, from.mac, 60)
+	b[14], b[15] = byte(i>>8), byte(i)
+	return b
+}
+
+func numberOf(f received) int { return int(f.b[14])<<8 | int(f.b[15]) }
+
+// parkingScene returns two nics that know each other, the second without
+// receive buffers.
+func parkingScene(t *testing.T) (e *Engine, from, to *nic) {
+	e = newStill(t, 1)
+	from, to = plug(t, e, 1, nicOptions{}), plug(t, e, 2, nicOptions{rxBuf: noBuffers})
+	to.send(0, virtio.NetHdr{}, frame(from.mac, to.mac, 60))
+	from.recv(0)
+	return e, from, to
+}
+
+func TestFrameWaitsForRoom(t *testing.T) {
+	_, from, to := parkingScene(t)
+	from.send(0, virtio.NetHdr{}, numbered(from, to, 0))
+	from.send(0, virtio.NetHdr{}, numbered(from, to, 1))
+	to.silent(0)
+	if got := from.reap(0); got != 0 {
+		t.Errorf("%d transmit buffers came back while their frames wait, want 0", got)
+	}
+	for i := range 100 {
+		to.rx(0).room(2048)
+		// A newer frame must not take the room of those that wait.
+		from.send(0, virtio.NetHdr{}, numbered(from, to, i+2))
+		if got := numberOf(to.recv(0)); got != i {
+			t.Fatalf("frame %d arrived as number %d", got, i)
+		}
+	}
+	if d := to.dropped(); len(d) != 0 {
+		t.Errorf("drops %v, want none", d)
+	}
+}
+
+func TestWaitingFramesArriveInOrder(t *testing.T) {
+	_, from, to := parkingScene(t)
+	sent, got := 0, []int{}
+	for round := range 50 {
+		for range round % 5 {
+			from.send(0, virtio.NetHdr{}, numbered(from, to, sent))
+			sent++
+		}
+		for range round % 3 {
+			to.rx(0).room(2048)
+		}
+		for {
+			settle(from.port.engine)
+			f, ok := to.poll(0)
+			if !ok {
+				break
+			}
+			got = append(got, numberOf(f))
+		}
+	}
+	for len(got) < sent {
+		to.rx(0).room(2048)
+		got = append(got, numberOf(to.recv(0)))
+	}
+	if !slices.IsSorted(got) {
+		t.Errorf("frames arrived in the order %v", got)
+	}
+	from.reaped(0)
+	if d := to.dropped(); len(d) != 0 {
+		t.Errorf("drops %v, want none", d)
+	}
+}
+
+// A receiver that takes nothing costs its senders their buffers for a moment
+// only.
+func TestStalledReceiver(t *testing.T) {
+	e, from, to := parkingScene(t)
+	for i := range 10 {
+		from.send(0, virtio.NetHdr{}, numbered(from, to, i))
+	}
+	e.start = e.start.Add(-2 * parkLimit)
+	from.reaped(0)
+	to.drops(dropRxFull, 10)
+	from.send(0, virtio.NetHdr{}, numbered(from, to, 10))
+	from.reaped(0) // at once
+	to.drops(dropRxFull, 11)
+	to.rx(0).room(2048)
+	from.send(0, virtio.NetHdr{}, numbered(from, to, 11))
+	if got := numberOf(to.recv(0)); got != 11 {
+		t.Errorf("received frame %d, want 11", got)
+	}
+	from.send(0, virtio.NetHdr{}, numbered(from, to, 12)) // waits again
+	to.rx(0).room(2048)
+	if got := numberOf(to.recv(0)); got != 12 {
+		t.Errorf("received frame %d, want 12", got)
+	}
+}
+
+func TestOthersGoPastWaitingFrames(t *testing.T) {
+	e, from, to := parkingScene(t)
+	third := plug(t, e, 3, nicOptions{})
+	const size = 256 // of a ring
+	// More than may wait: half of the ring stays in use.
+	for i := range size * 3 / 4 {
+		from.send(0, virtio.NetHdr{}, numbered(from, to, i))
+	}
+	to.drops(dropRxFull, uint64(size/4))
+	third.send(0, virtio.NetHdr{}, frame(from.mac, third.mac, 60))
+	from.recv(0)
+	for i := range 2 * size {
+		from.send(0, virtio.NetHdr{}, numbered(from, third, i))
+		if got := numberOf(third.recv(0)); got != i {
+			t.Fatalf("received frame %d, want %d", got, i)
+		}
+		third.repost(0)
+	}
+}
+
+// Shows: VNET-081
+func TestStopWithWaitingFrames(t *testing.T) {
+	_, from, to := parkingScene(t)
+	for i := range 20 {
+		from.send(0, virtio.NetHdr{}, numbered(from, to, i))
+	}
+	if got := from.port.StopQueue(1); got != 20 {
+		t.Errorf("stopped at %d, want 20", got)
+	}
+	if got := from.reap(0); got != 20 {
+		t.Errorf("%d of 20 buffers came back from a stopped queue", got)
+	}
+	to.drops(dropRxFull, 20)
+	to.rx(0).room(2048)
+	to.silent(0)
+	from.resume(1, 20)
+	from.send(0, virtio.NetHdr{}, numbered(from, to, 20))
+	if got := numberOf(to.recv(0)); got != 20 {
+		t.Errorf("received frame %d, want 20", got)
+	}
+}
+
+func TestReceiverGoesWhileFramesWait(t *testing.T) {
+	for name, do := range map[string]func(from, to *nic){
+		"stopped":  func(_, to *nic) { to.port.StopQueue(0) },
+		"disabled": func(_, to *nic) { to.port.SetQueueEnabled(0, false) },
+		"detached": func(_, to *nic) { to.unplug() },
+		"removed":  func(_, to *nic) { to.remove() },
+		"memory":   func(from, _ *nic) { from.port.SetMemory(from.guest) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, from, to := parkingScene(t)
+			for i := range 20 {
+				from.send(0, virtio.NetHdr{}, numbered(from, to, i))
+			}
+			do(from, to)
+			from.reaped(0)
+		})
+	}
+}
+
+// A running shard looks at waiting frames by itself.
+func TestShardNaps(t *testing.T) {
+	e := newEngine(t, 1)
+	from, to := plug(t, e, 1, nicOptions{}), plug(t, e, 2, nicOptions{rxBuf: noBuffers})
+	to.send(0, virtio.NetHdr{}, frame(from.mac, to.mac, 60))
+	from.recv(0)
+	for i := range 50 {
+		from.send(0, virtio.NetHdr{}, numbered(from, to, i))
+		time.Sleep(time.Millisecond)
+		to.rx(0).room(2048)
+		if got := numberOf(to.recv(0)); got != i {
+			t.Fatalf("received frame %d, want %d", got, i)
+		}
+	}
+	from.reaped(0)
+}
