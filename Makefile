@@ -18,7 +18,7 @@ UNIT        = $$(go list ./... | grep -v '^vhost-user-nvgre/guest-tests')
 
 FUZZTIME    ?= 10s
 
-.PHONY: help build test test-unit test-race test-guest fuzz lint golangci cover clean
+.PHONY: help build test test-unit test-race test-guest fuzz lint golangci cover conformance clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ golangci: ## more linters, .golangci.yml has the list
 
 cover: ## line coverage of virtio and vhostuser by their unit tests, at least 85 %
 	scripts/cover.sh 85
+
+conformance: ## write docs/conformance.md from the tests' comments
+	go run ./scripts/conformance
 
 clean: ## remove bin/; what was fetched into .cache/ stays
 	rm -rf bin

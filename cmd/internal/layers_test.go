@@ -60,6 +60,11 @@ var layers = []layer{
 		[]string{"guest-tests", "cmd/internal/control", "cmd/qmp", "offload", "virtio", "vhostuser/frontendtest", "vhostuser/wire", "virtio/vringtest"},
 		"guest tests see the daemon from outside, as its users do, and talk to it and to QEMU by client packages",
 	},
+	{
+		"scripts",
+		[]string{"scripts"},
+		"scripts look at the sources, not into the packages",
+	},
 }
 
 // pkg is what go list tells of a package.
