@@ -18,8 +18,8 @@ func (s *flatSink) Reserve(int) ([][]byte, bool) { return s.room[:], true }
 func (s *flatSink) Trim(int)                     {}
 func (s *flatSink) Commit(*virtio.NetHdr)        {}
 
-// fullUnit returns segments of 1,448 bytes, as many as fit in a unit, and are
-// taken in turn from the given number of connections.
+// fullUnit returns segments of 1,448 bytes, as many as fit in a unit, taken
+// in turn from the given number of connections.
 func fullUnit(flows int, kind sumKind) (frames []gro.Frame) {
 	for n := range 45 {
 		s := segment(0)
