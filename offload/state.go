@@ -1,6 +1,9 @@
 package offload
 
 import (
+	"fmt"
+	"strings"
+
 	"vhost-user-nvgre/offload/gso"
 	"vhost-user-nvgre/offload/packet"
 )
@@ -79,6 +82,90 @@ type Tunnel struct {
 // families applies to a packet.
 func (t *Tunnel) covers(m Families, p *packet.Info) bool {
 	return m != 0 && int(p.HeaderLen) <= t.MaxHeader && m.Cover(p)
+}
+
+// Check returns an error that names the first value no device can have.
+func (st *State) Check() error {
+	t := &st.NVGRE
+	if extra := (t.TxChecksum | t.RxChecksum | t.LSO | t.USO | t.RSS | t.VMQ) &^ AllFamilies; extra != 0 {
+		return fmt.Errorf("families 0x%x of NVGRE offloads: want a subset of 0x%x", uint8(extra), uint8(AllFamilies))
+	}
+	if t.MaxHeader < 0 || t.MaxHeader > gso.MaxHeader {
+		return fmt.Errorf("NVGRE headers of %d bytes at most: want 0 to %d", t.MaxHeader, gso.MaxHeader)
+	}
+	for _, l := range []struct {
+		name    string
+		on      bool
+		maximum int
+	}{
+		{"LSOv4", st.LSOv4, st.Limits.LSOv4.MaxPayload},
+		{"LSOv6", st.LSOv6, st.Limits.LSOv6.MaxPayload},
+		{"USO", st.USOv4 || st.USOv6, st.Limits.USO.MaxPayload},
+	} {
+		if l.on && l.maximum <= 0 {
+			return fmt.Errorf("%s with super-frames of %d bytes of payload at most: want a limit above 0", l.name, l.maximum)
+		}
+	}
+	return nil
+}
+
+// Names returns the names of what is operational, in a fixed order. An offload
+// of NVGRE packets that is not there for all families has its families after
+// it: "nvgre_lso:inner_ipv4+outer_ipv4".
+func (st *State) Names() []string {
+	var names []string
+	for _, o := range []struct {
+		on   bool
+		name string
+	}{
+		{st.LSOv4, "lso_ipv4"},
+		{st.LSOv6, "lso_ipv6"},
+		{st.USOv4, "uso_ipv4"},
+		{st.USOv6, "uso_ipv6"},
+		{st.Receive.IPv4, "rx_checksum_ipv4"},
+		{st.Receive.TCPv4, "rx_checksum_tcp_ipv4"},
+		{st.Receive.UDPv4, "rx_checksum_udp_ipv4"},
+		{st.Receive.TCPv6, "rx_checksum_tcp_ipv6"},
+		{st.Receive.UDPv6, "rx_checksum_udp_ipv6"},
+		{st.RSCv4, "rsc_ipv4"},
+		{st.RSCv6, "rsc_ipv6"},
+		{st.URO, "uro"},
+	} {
+		if o.on {
+			names = append(names, o.name)
+		}
+	}
+	for _, o := range []struct {
+		families Families
+		name     string
+	}{
+		{st.NVGRE.TxChecksum, "nvgre_tx_checksum"},
+		{st.NVGRE.RxChecksum, "nvgre_rx_checksum"},
+		{st.NVGRE.LSO, "nvgre_lso"},
+		{st.NVGRE.USO, "nvgre_uso"},
+		{st.NVGRE.RSS, "nvgre_rss"},
+		{st.NVGRE.VMQ, "nvgre_vmq"},
+	} {
+		switch o.families & AllFamilies {
+		case 0:
+		case AllFamilies:
+			names = append(names, o.name)
+		default:
+			names = append(names, o.name+":"+o.families.String())
+		}
+	}
+	return names
+}
+
+// String returns the names of the families joined by plus signs.
+func (m Families) String() string {
+	var names []string
+	for i, name := range []string{"inner_ipv4", "outer_ipv4", "inner_ipv6", "outer_ipv6"} {
+		if m&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, "+")
 }
 
 // DefaultLimits are what is offered to senders. Linux makes super-frames of a

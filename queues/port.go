@@ -150,7 +150,7 @@ func (p *Port) compile() {
 		}
 		q.mu.Unlock()
 	}
-	st.steering = evenSteering(max(1, len(st.rx)))
+	st.steering = evenSteering(st.rx, &p.offloads.NVGRE)
 	p.state.Store(st)
 	p.engine.quiesce()
 }

@@ -42,10 +42,7 @@ func (st *portState) tooLong(f *offload.Frame) bool {
 	return f.Len > st.maxFrame && f.Longest(&st.receiver) > st.maxFrame+int(f.Ethernet().TagBytes)
 }
 
-// steer chooses the receive queue of a frame.
+// steer chooses the receive queue of a frame that the port does not refuse.
 func (st *portState) steer(f *offload.Frame) *rxQueue {
-	if len(st.rx) == 1 {
-		return st.rx[0]
-	}
-	return st.rx[st.steering.queue(f)]
+	return st.steering.queue(f)
 }

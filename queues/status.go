@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"vhost-user-nvgre/offload"
 	"vhost-user-nvgre/virtio"
 )
 
@@ -21,6 +22,9 @@ type PortStatus struct {
 	MaxPairs int
 	Queues   []QueueStatus   // ascending by index, those never started left out
 	Features virtio.Features // negotiated; of a wire: its offloads
+	// Offloads are those that are operational, as far as the driver negotiated
+	// them or the wire has them.
+	Offloads offload.State
 
 	// Of a guest's port.
 	Connected bool       // a front end is attached
@@ -47,6 +51,21 @@ type QueueStatus struct {
 	Kicks   uint64            // wake-ups by the driver
 	Calls   uint64            // interrupts of the driver
 	Drops   map[string]uint64 // by reason; "wire_" is before those of a LossyRing
+	// Checksums counts received frames by what was found out of each of their
+	// checksums; frames that nothing was to be found out of are in none.
+	Checksums ChecksumCounts
+}
+
+// ChecksumCounts counts validated frames for each checksum a frame can have:
+// the outer and the inner IPv4 header's, and that of TCP or UDP, the inner one
+// where the tunnel was looked into.
+type ChecksumCounts struct {
+	OuterIP, InnerIP, Transport StateCounts
+}
+
+// StateCounts counts checksums by their state.
+type StateCounts struct {
+	NotChecked, Good, Bad uint64
 }
 
 // MACEntry is a row of the switch's address table.
@@ -75,6 +94,7 @@ func (p *Port) Snapshot() PortStatus {
 		MaxPairs:     p.cfg.QueuePairs,
 		ControlQueue: "front end",
 		Queues:       p.queueStatus(),
+		Offloads:     p.offloads,
 	}
 	if p.ctrlIndex() >= 0 {
 		st.ControlQueue = "device"
@@ -112,7 +132,7 @@ func (v *virtqueue) status(kind string, shard int) QueueStatus {
 		Index: v.index, Kind: kind, State: "running", Shard: shard,
 		Packets: v.count.packets, Bytes: v.count.bytes,
 		Kicks: v.count.kicks, Calls: v.count.calls,
-		Drops: v.count.drops.byName(),
+		Drops: v.count.drops.byName(), Checksums: v.count.checksums.counts(),
 	}
 	switch {
 	case v.broken != nil:

@@ -5,13 +5,16 @@ import (
 	"vhost-user-nvgre/offload/toeplitz"
 )
 
-// tableSize is the number of entries in the indirection table.
+// tableSize is the number of entries in the indirection table of ports whose
+// driver names none.
 const tableSize = 128
 
 // steering maps a frame to a receive queue by its hash. It is immutable.
 type steering struct {
-	hasher offload.Hasher
-	table  [tableSize]uint16 // hash & (tableSize-1) -> index into portState.rx
+	hasher   offload.Hasher
+	only     *rxQueue   // where every frame goes; nil: as below
+	table    []*rxQueue // by the low bits of the hash; its length is a power of two
+	unhashed *rxQueue   // for frames without a hash
 }
 
 var defaultKey = toeplitz.New(toeplitz.DefaultKey())
@@ -21,18 +24,41 @@ var defaultKey = toeplitz.New(toeplitz.DefaultKey())
 const defaultTypes = offload.HashIPv4 | offload.HashTCPv4 | offload.HashUDPv4 |
 	offload.HashIPv6 | offload.HashTCPv6 | offload.HashUDPv6
 
-// evenSteering spreads flows over n queues.
-func evenSteering(n int) *steering {
-	s := &steering{hasher: offload.Hasher{Key: defaultKey, Types: defaultTypes}}
-	for i := range s.table {
-		s.table[i] = uint16(i % n)
+// evenSteering spreads flows over the queues; frames without a hash go to the
+// first one. It returns nil where there are none.
+func evenSteering(rx []*rxQueue, t *offload.Tunnel) *steering {
+	if len(rx) == 0 {
+		return nil
 	}
+	s := &steering{
+		hasher: offload.Hasher{Key: defaultKey, Types: defaultTypes, NVGRE: *t},
+		table:  make([]*rxQueue, tableSize), unhashed: rx[0],
+	}
+	for i := range s.table {
+		s.table[i] = rx[i%len(rx)]
+	}
+	return s.compile()
+}
+
+// compile finds out whether there is a choice at all, and returns s.
+func (s *steering) compile() *steering {
+	for _, q := range s.table {
+		if q != s.unhashed {
+			return s
+		}
+	}
+	s.only = s.unhashed
 	return s
 }
 
-// queue returns the index of the frame's queue. Frames without a hash go to
-// the first one.
-func (s *steering) queue(f *offload.Frame) int {
-	hash, _ := s.hasher.Hash(f)
-	return int(s.table[hash%tableSize])
+// queue returns the frame's queue.
+func (s *steering) queue(f *offload.Frame) *rxQueue {
+	if s.only != nil {
+		return s.only
+	}
+	hash, report := s.hasher.Hash(f)
+	if report == 0 {
+		return s.unhashed
+	}
+	return s.table[int(hash)&(len(s.table)-1)]
 }

@@ -3,6 +3,7 @@ package queues
 import (
 	"sync"
 
+	"vhost-user-nvgre/offload/verify"
 	"vhost-user-nvgre/virtio/eventfd"
 	"vhost-user-nvgre/virtio/guestmem"
 	"vhost-user-nvgre/virtio/vring"
@@ -44,6 +45,13 @@ type counters struct {
 // indexed by verify.State.
 type checksums struct {
 	outerIP, innerIP, transport [3]uint64
+}
+
+func (c *checksums) counts() ChecksumCounts {
+	of := func(n [3]uint64) StateCounts {
+		return StateCounts{NotChecked: n[verify.NotChecked], Good: n[verify.Good], Bad: n[verify.Bad]}
+	}
+	return ChecksumCounts{OuterIP: of(c.outerIP), InnerIP: of(c.innerIP), Transport: of(c.transport)}
 }
 
 // running reports whether the ring may be touched. The caller holds mu.

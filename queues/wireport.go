@@ -105,7 +105,7 @@ func (p *WirePort) compile() {
 		}
 		q.mu.Unlock()
 	}
-	st.steering = evenSteering(max(1, len(st.rx)))
+	st.steering = evenSteering(st.rx, &p.offloads.NVGRE)
 	p.state.Store(st)
 	p.engine.quiesce()
 }
@@ -181,5 +181,6 @@ func (p *WirePort) Snapshot() PortStatus {
 		Pairs:    len(p.state.Load().rx),
 		MaxPairs: len(p.pairs),
 		Queues:   p.queueStatus(),
+		Offloads: p.offloads,
 	}
 }

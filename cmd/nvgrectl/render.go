@@ -73,6 +73,7 @@ func renderPort(w io.Writer, p *control.Port, now time.Time) {
 	if p.FrontEnd.LastEnd != "" {
 		fmt.Fprintf(w, "  last end   %s%s\n", p.FrontEnd.LastEnd, ago(p.FrontEnd.LastEndAt, now))
 	}
+	wrap(w, "  offloads   ", orDash(p.Offloads))
 	if p.FrontEnd.Connected {
 		wrap(w, "  protocol   ", orDash(p.FrontEnd.ProtocolFeatures))
 		wrap(w, "  features   ", orDash(p.Negotiated))
@@ -96,10 +97,28 @@ func renderPort(w io.Writer, p *control.Port, now time.Time) {
 	}
 	t.print(w)
 	for _, q := range p.Queues {
+		if c := q.Checksums; c != nil {
+			fmt.Fprintf(w, "  queue %d checksums: outer IP %s, inner IP %s, transport %s\n", q.Index,
+				checksums(c.OuterIP), checksums(c.InnerIP), checksums(c.Transport))
+		}
 		if q.Reason != "" {
 			fmt.Fprintf(w, "  queue %d is %s: %s\n", q.Index, q.State, q.Reason)
 		}
 	}
+}
+
+// checksums prints counts by state, those that are 0 left out.
+func checksums(s control.ChecksumStates) string {
+	var parts []string
+	for _, c := range []struct {
+		n    uint64
+		what string
+	}{{s.Good, "good"}, {s.Bad, "bad"}, {s.NotChecked, "not checked"}} {
+		if c.n != 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", c.n, c.what))
+		}
+	}
+	return strings.Join(orDash(parts), " ")
 }
 
 func macTable(w io.Writer, entries []control.MACEntry) {

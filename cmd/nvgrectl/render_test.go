@@ -27,12 +27,13 @@ func example(now time.Time) *control.Status {
 					"csum", "guest_csum", "mtu", "guest_tso4", "guest_tso6", "host_tso4", "host_tso6", "mrg_rxbuf",
 					"mq", "indirect_desc", "event_idx", "version_1",
 				},
+				Offloads: []string{"lso_ipv4", "lso_ipv6", "nvgre_rx_checksum", "nvgre_lso:inner_ipv4+outer_ipv4"},
 				FrontEnd: control.FrontEnd{
 					Connected: true, PID: 4242, ConnectedAt: &since, Sessions: 2, MemoryRegions: 1, MemoryBytes: 512 << 20,
 					ProtocolFeatures: []string{"mq", "reply_ack"}, LastEnd: "front end disconnected", LastEndAt: &end,
 				},
 				Queues: []control.Queue{
-					{Index: 0, Kind: "rx", State: "running", Size: 256, Shard: -1, Packets: 12345678, Bytes: 99999999999, Calls: 17, Drops: map[string]uint64{"rx_full": 3, "rx_filter": 40}},
+					{Index: 0, Kind: "rx", State: "running", Size: 256, Shard: -1, Packets: 12345678, Bytes: 99999999999, Calls: 17, Drops: map[string]uint64{"rx_full": 3, "rx_filter": 40}, Checksums: &control.Checksums{OuterIP: control.ChecksumStates{Good: 7, Bad: 1}, Transport: control.ChecksumStates{Good: 6, Bad: 1, NotChecked: 2}}},
 					{Index: 1, Kind: "tx", State: "running", Size: 256, Shard: 1, Packets: 5, Bytes: 300, Kicks: 4, Calls: 1},
 					{Index: 2, Kind: "rx", State: "disabled", Size: 256, Shard: -1},
 					{Index: 3, Kind: "tx", State: "broken", Reason: "descriptor index 300, want below 256", Size: 256, Shard: 0},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"vhost-user-nvgre/offload"
 	"vhost-user-nvgre/virtio"
 )
 
@@ -210,5 +211,36 @@ func TestHelp(t *testing.T) {
 		if !strings.Contains(usage, want) {
 			t.Errorf("--help lacks %q:\n%s", want, usage)
 		}
+	}
+}
+
+// Each offload setting switches what it names and nothing else.
+func TestOffloadSettings(t *testing.T) {
+	off := offload.DefaultState()
+	nvgre, checked, noLSO, noUSO := off, off, off, off
+	nvgre.NVGRE = offload.AllNVGRE()
+	checked.Receive = offload.Validation{IPv4: true, TCPv4: true, UDPv4: true, TCPv6: true, UDPv6: true}
+	noLSO.LSOv4, noLSO.LSOv6 = false, false
+	noUSO.USOv4, noUSO.USOv6 = false, false
+	for arg, want := range map[string]offload.State{
+		"":                                  off,
+		",nvgre=off,rx-checksum=off,lso=on": off,
+		",nvgre=on":                         nvgre,
+		",rx-checksum=on":                   checked,
+		",lso=off":                          noLSO,
+		",uso=off":                          noUSO,
+	} {
+		s, err := load(t, "--port", "name=a,fd=3"+arg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Ports[0].Offloads(); got != want {
+			t.Errorf("%q: operational %v, want %v", arg, got.Names(), want.Names())
+		} else if err := got.Check(); err != nil {
+			t.Errorf("%q: %v", arg, err)
+		}
+	}
+	if _, err := load(t, "--port", "name=a,fd=3,nvgre=yes"); err == nil || !strings.Contains(err.Error(), `nvgre: "yes" is not known; want on or off`) {
+		t.Errorf("nvgre=yes: %v", err)
 	}
 }

@@ -136,4 +136,30 @@ var portSettings = []setting[Port]{
 			return err
 		},
 	},
+	onOff("nvgre", "offloads of NVGRE packets: large send, checksums, RSS and VMQ by the inner headers",
+		func(p *Port) *bool { return &p.NVGRE }),
+	onOff("rx-checksum", "validate checksums of received packets outside tunnels",
+		func(p *Port) *bool { return &p.RxChecksum }),
+	onOff("lso", "large send: split TCP super-frames the driver sends",
+		func(p *Port) *bool { return &p.LSO }),
+	onOff("uso", "split UDP super-frames the driver sends",
+		func(p *Port) *bool { return &p.USO }),
+}
+
+// onOff describes a live setting that is on or off.
+func onOff(key, help string, field func(*Port) *bool) setting[Port] {
+	return setting[Port]{
+		key: key, kind: text, want: "on or off", live: true, help: help + ": on or off",
+		get: func(p *Port) string {
+			if *field(p) {
+				return "on"
+			}
+			return "off"
+		},
+		set: func(p *Port, v string) error {
+			state, err := oneOf(v, "on", "off")
+			*field(p) = state == "on"
+			return err
+		},
+	}
 }

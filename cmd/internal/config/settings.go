@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"time"
 
+	"vhost-user-nvgre/offload"
 	"vhost-user-nvgre/virtio"
 )
 
@@ -41,6 +42,9 @@ type Port struct {
 	Speed       int        // Mbit/s; 0: unknown
 	LinkUp      bool
 	Withhold    virtio.Features
+
+	// Offloads that are operational.
+	NVGRE, RxChecksum, LSO, USO bool
 
 	// Origin says where the port was described, for messages.
 	Origin string
@@ -80,6 +84,8 @@ func DefaultPort() Port {
 		QueuePairs: 1,
 		Speed:      10_000,
 		LinkUp:     true,
+		LSO:        true,
+		USO:        true,
 	}
 }
 
@@ -93,6 +99,19 @@ func (p *Port) Address() virtio.MAC {
 	m := virtio.MAC(sum[:6])
 	m[0] = m[0]&^1 | 2 // one station, locally administered
 	return m
+}
+
+// Offloads returns what of the port's offloads is to be operational.
+func (p *Port) Offloads() offload.State {
+	st := offload.DefaultState()
+	st.LSOv4, st.LSOv6, st.USOv4, st.USOv6 = p.LSO, p.LSO, p.USO, p.USO
+	if p.RxChecksum {
+		st.Receive = offload.Validation{IPv4: true, TCPv4: true, UDPv4: true, TCPv6: true, UDPv6: true}
+	}
+	if p.NVGRE {
+		st.NVGRE = offload.AllNVGRE()
+	}
+	return st
 }
 
 // Endpoint says in words where the port's front end is expected.

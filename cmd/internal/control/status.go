@@ -28,6 +28,7 @@ type Port struct {
 	ControlQueue    string   `json:"control_queue"` // who serves it: device or front end
 	Offered         []string `json:"features_offered"`
 	Negotiated      []string `json:"features_negotiated"`
+	Offloads        []string `json:"offloads"` // operational, as far as negotiated
 	FrontEnd        FrontEnd `json:"front_end"`
 	Queues          []Queue  `json:"queues"` // ascending by index, those never used left out
 }
@@ -58,6 +59,24 @@ type Queue struct {
 	Kicks   uint64            `json:"kicks"`           // wake-ups by the driver
 	Calls   uint64            `json:"calls"`           // interrupts of the driver
 	Drops   map[string]uint64 `json:"drops,omitempty"` // by reason
+
+	// Checksums is absent when none were looked at.
+	Checksums *Checksums `json:"checksums,omitempty"`
+}
+
+// Checksums counts received frames by what was found out of each of their
+// checksums.
+type Checksums struct {
+	OuterIP   ChecksumStates `json:"outer_ip"`  // of the IPv4 header, of the outer one in a tunnel
+	InnerIP   ChecksumStates `json:"inner_ip"`  // of the IPv4 header in the tunnel
+	Transport ChecksumStates `json:"transport"` // of TCP or UDP, in the tunnel if there is one
+}
+
+// ChecksumStates counts checksums by state.
+type ChecksumStates struct {
+	Good       uint64 `json:"good"`
+	Bad        uint64 `json:"bad"`
+	NotChecked uint64 `json:"not_checked"` // there is none, or it cannot be checked
 }
 
 // MACEntry is an address the switch has learned.

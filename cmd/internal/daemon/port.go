@@ -44,6 +44,10 @@ func (d *Daemon) open(cfg *config.Port) (*port, error) {
 	}
 	p := &port{cfg: *cfg, device: device}
 	device.SetLink(cfg.LinkUp)
+	if err := device.SetOffloads(cfg.Offloads()); err != nil {
+		d.remove(p)
+		return nil, err
+	}
 	options := vhostuser.Options{
 		Path: cfg.Socket, Perm: cfg.SocketMode, Backend: device,
 		Log: d.log.WithField("port", cfg.Name),

@@ -26,7 +26,7 @@ func (d *Daemon) reload(next *config.Settings) {
 	setLogging(d.log, running.LogLevel, running.LogFormat)
 	for _, c := range diff.Changed {
 		if c.Port != "" && c.Live {
-			d.applyPort(c.Port, &running)
+			d.applyPort(c, &running)
 		}
 	}
 	// First those that go: one that comes may use a socket of theirs.
@@ -41,12 +41,18 @@ func (d *Daemon) reload(next *config.Settings) {
 	d.mu.Unlock()
 }
 
-// applyPort brings the live settings of a port into force.
-func (d *Daemon) applyPort(name string, s *config.Settings) {
-	p := d.port(name)
-	i := slices.IndexFunc(s.Ports, func(c config.Port) bool { return c.Name == name })
-	if p != nil && i >= 0 {
+// applyPort brings a changed live setting of a port into force. What did not
+// change stays as it was set at run time.
+func (d *Daemon) applyPort(c config.Change, s *config.Settings) {
+	p := d.port(c.Port)
+	i := slices.IndexFunc(s.Ports, func(port config.Port) bool { return port.Name == c.Port })
+	if p == nil || i < 0 {
+		return
+	}
+	if c.Key == "link" {
 		p.device.SetLink(s.Ports[i].LinkUp)
+	} else if err := p.device.SetOffloads(s.Ports[i].Offloads()); err != nil {
+		d.log.Warnf("reload: %v", err)
 	}
 }
 

@@ -45,6 +45,7 @@ func (p *port) status() control.Port {
 		Offered: st.Offered.Names(), Negotiated: st.Features.Names(),
 		FrontEnd: frontEnd(p.endpoint.Snapshot()),
 		Queues:   make([]control.Queue, len(st.Queues)),
+		Offloads: st.Offloads.Names(),
 	}
 	if p.cfg.Socket == "" {
 		out.FD = p.cfg.FD
@@ -59,10 +60,17 @@ func (p *port) status() control.Port {
 }
 
 func queue(q queues.QueueStatus) control.Queue {
-	return control.Queue{
+	out := control.Queue{
 		Index: q.Index, Kind: q.Kind, State: q.State, Reason: q.Reason, Size: q.Size, Shard: q.Shard,
 		Packets: q.Packets, Bytes: q.Bytes, Kicks: q.Kicks, Calls: q.Calls, Drops: q.Drops,
 	}
+	if c := q.Checksums; c != (queues.ChecksumCounts{}) {
+		of := func(s queues.StateCounts) control.ChecksumStates {
+			return control.ChecksumStates{Good: s.Good, Bad: s.Bad, NotChecked: s.NotChecked}
+		}
+		out.Checksums = &control.Checksums{OuterIP: of(c.OuterIP), InnerIP: of(c.InnerIP), Transport: of(c.Transport)}
+	}
+	return out
 }
 
 func frontEnd(s vhostuser.Snapshot) control.FrontEnd {
