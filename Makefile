@@ -18,13 +18,19 @@ UNIT        = $$(go list ./... | grep -v '^vhost-user-nvgre/guest-tests')
 
 FUZZTIME    ?= 10s
 
-.PHONY: help build test test-unit test-race test-guest fuzz lint golangci cover conformance clean
+.PHONY: help build demo demo-compare test test-unit test-race test-guest fuzz lint golangci cover conformance clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the programs into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/vhost-user-nvgre ./cmd/nvgrectl
+
+demo: ## two guests exchange traffic through the daemon, on both front ends
+	@go run ./guest-tests/cmd/demo
+
+demo-compare: ## the same two guests over the daemon, over taps on a bridge, over testpmd
+	@go run ./guest-tests/cmd/compare
 
 test: lint test-unit test-race test-guest ## run all checks and tests
 
