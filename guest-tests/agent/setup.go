@@ -24,8 +24,10 @@ var mounts = []struct{ target, fstype, data string }{
 
 // sysctls make addresses usable at once: duplicate address detection would
 // hold an IPv6 address back for a second or more. They must be set before a NIC
-// appears.
+// appears. A guest with several NICs on one switch answers ARP requests on the
+// NIC that has the address, on no other.
 var sysctls = map[string]string{
+	"/proc/sys/net/ipv4/conf/all/arp_ignore":               "1",
 	"/proc/sys/net/ipv6/conf/all/accept_dad":               "0",
 	"/proc/sys/net/ipv6/conf/default/accept_dad":           "0",
 	"/proc/sys/net/ipv6/conf/default/router_solicitations": "0",

@@ -22,18 +22,28 @@ type Pair struct{ A, B Peer }
 // Join gives a NIC of each of two guests addresses in subnet n, 0 to 255, and
 // brings both up: 10.0.n.1 and fd00:n::1 for a, the same with 2 for b.
 func Join(ctx context.Context, n int, a *harness.VM, nicA string, b *harness.VM, nicB string) (*Pair, error) {
-	p := &Pair{A: Peer{VM: a, ID: nicA}, B: Peer{VM: b, ID: nicB}}
-	for i, peer := range []*Peer{&p.A, &p.B} {
-		peer.IP4, peer.IP6 = fmt.Sprintf("10.0.%d.%d", n, i+1), fmt.Sprintf("fd00:%x::%d", n, i+1)
-		if err := peer.readdress(ctx); err != nil {
-			return nil, err
-		}
+	peerA, err := Attach(ctx, n, 1, a, nicA)
+	if err != nil {
+		return nil, err
 	}
-	return p, nil
+	peerB, err := Attach(ctx, n, 2, b, nicB)
+	if err != nil {
+		return nil, err
+	}
+	return &Pair{A: *peerA, B: *peerB}, nil
 }
 
-// readdress sets the peer's addresses on an interface that has none.
-func (p *Peer) readdress(ctx context.Context) (err error) {
+// Attach gives a NIC of a guest the addresses number host, 1 to 254, in subnet
+// n, 0 to 255, and brings it up: 10.0.n.host and fd00:n::host. A NIC may have
+// addresses in several subnets.
+func Attach(ctx context.Context, n, host int, vm *harness.VM, nic string) (*Peer, error) {
+	p := &Peer{VM: vm, ID: nic, IP4: fmt.Sprintf("10.0.%d.%d", n, host), IP6: fmt.Sprintf("fd00:%x::%x", n, host)}
+	return p, p.Readdress(ctx)
+}
+
+// Readdress sets the peer's addresses on an interface that has none, such as
+// one that has just come back, and brings it up.
+func (p *Peer) Readdress(ctx context.Context) (err error) {
 	p.Iface, err = p.Address(ctx, p.ID, p.IP4+"/24", p.IP6+"/64")
 	return err
 }
