@@ -34,47 +34,8 @@ func request(s *frametest.Spec, mss int) gso.Request {
 	return r
 }
 
-// reference returns the segments of s: each is built from its own description,
-// by the rules of NDIS written out.
-func reference(s frametest.Spec, req gso.Request) [][]byte {
-	t := target(&s, req.Inner)
-	whole := *t
-	mask := uint16(0x7fff)
-	if req.Kind == gso.UDP {
-		mask = 0xffff
-	}
-	outerID, innerID := s.ID, whole.ID
-	flags := whole.TCPFlags
-	if flags == 0 {
-		flags = 0x10
-	}
-	var out [][]byte
-	for at := 0; at < len(whole.Payload); at += req.MSS {
-		seg := whole
-		end := min(at+req.MSS, len(whole.Payload))
-		seg.Payload = whole.Payload[at:end]
-		seg.Seq = whole.Seq + uint32(at)
-		seg.TCPFlags = flags | frametest.NoFlags
-		if at > 0 {
-			seg.TCPFlags &^= 0x80 // CWR
-		}
-		if end < len(whole.Payload) {
-			seg.TCPFlags &^= 0x09 // FIN, PSH
-		}
-		frame := s
-		if req.Inner {
-			seg.ID = innerID
-			frame.ID = outerID
-			frame.Inner = &seg
-		} else {
-			seg.ID = outerID
-			frame = seg
-		}
-		out = append(out, frame.Build().Bytes)
-		outerID, innerID = (outerID+1)&mask, (innerID+1)&mask
-	}
-	return out
-}
+// reference returns the segments that a request makes of s.
+func reference(s frametest.Spec, req gso.Request) [][]byte { return s.Segments(req.MSS) }
 
 // spoil sets what a sender may leave in a template: lengths of 0 or of the
 // whole, any IPv4 header checksum, any transport checksum but 0.
