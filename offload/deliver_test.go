@@ -426,5 +426,5 @@ func (s *flatSink) Reserve(n int) ([][]byte, bool) {
 	s.room[0] = s.b[:n]
 	return s.room[:], true
 }
-func (s *flatSink) Commit(*virtio.NetHdr)    {}
+func (s *flatSink) Commit(*virtio.NetHdr)   {}
 func (s *flatSink) Validated(verify.Result) {}
