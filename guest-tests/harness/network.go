@@ -47,8 +47,6 @@ type PingOptions struct {
 	Interval time.Duration
 	// Size of the payload in bytes; 0 means 56.
 	Size int
-	// DontFragment forbids IPv4 fragments.
-	DontFragment bool
 }
 
 var (
@@ -71,9 +69,6 @@ func (vm *VM) Ping(ctx context.Context, to string, o PingOptions) (PingResult, e
 	args := []string{
 		"ping", "-c", strconv.Itoa(o.Count), "-i", fmt.Sprintf("%.3f", o.Interval.Seconds()),
 		"-s", strconv.Itoa(o.Size), "-W", "3",
-	}
-	if o.DontFragment {
-		args = append(args, "-M", "do")
 	}
 	r, err := vm.Run(ctx, append(args, to)...)
 	if err != nil {

@@ -94,3 +94,11 @@ func Stream(ctx context.Context, from, to *Peer, v6 bool, j stream.Job) (*stream
 	}
 	return WaitStream(ctx, p)
 }
+
+// StartFlood begins to send n datagrams to an IPv4 address, which end up where
+// they may; see stream.Flood.
+func StartFlood(ctx context.Context, from *Peer, to string, n int) (*harness.GuestProcess, error) {
+	return from.Start(ctx, harness.Command{Argv: []string{
+		streamProgram, "flood", fmt.Sprintf("%s:%d", to, streamPort), fmt.Sprint(n),
+	}})
+}

@@ -67,7 +67,7 @@ func (d *Daemon) MustStatus(t harness.T) *Status {
 
 // testPatience bounds everything a test waits for, so that one that hangs still
 // says what it waits for and shows the consoles.
-const testPatience = 8 * time.Minute
+const testPatience = 15 * time.Minute
 
 // Context returns a context that lives as long as the test, but not for ever.
 func Context(t harness.T) context.Context {

@@ -230,3 +230,30 @@ func TestServeNonsense(t *testing.T) {
 		t.Errorf("Send() after nonsense = %v", err)
 	}
 }
+
+func TestFlood(t *testing.T) {
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const n = 30
+	if err := Flood(conn.LocalAddr().String(), n); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 2000)
+	for i := range n {
+		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := conn.Read(buf)
+		if want := floodSizes[i%len(floodSizes)]; err != nil || got != want {
+			t.Fatalf("datagram %d of Flood(): %d bytes, %v, want %d", i, got, err, want)
+		}
+	}
+	free := conn.LocalAddr().String()
+	conn.Close()
+	if err := Flood(free, n); err != nil {
+		t.Errorf("Flood() where nobody listens = %v, want nil", err)
+	}
+}

@@ -3,6 +3,7 @@
 //
 //	streamcheck serve ADDRESS        receive, until killed
 //	streamcheck send ADDRESS JOB     send what JOB, a stream.Job in JSON, says
+//	streamcheck flood ADDRESS COUNT  send COUNT datagrams to whoever is there
 //
 // send prints a stream.Report in JSON. Its exit code is 1 if data was lost or
 // changed.
@@ -15,6 +16,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 
 	"vhost-user-nvgre/guest-tests/stream"
 )
@@ -47,6 +49,12 @@ func run(args []string) error {
 			}
 		}
 		return err
+	case len(args) == 3 && args[0] == "flood":
+		n, err := strconv.Atoi(args[2])
+		if err != nil {
+			return fmt.Errorf("count: %w", err)
+		}
+		return stream.Flood(args[1], n)
 	}
-	return errors.New("usage: streamcheck serve ADDRESS | streamcheck send ADDRESS JOB")
+	return errors.New("usage: streamcheck serve ADDRESS | streamcheck send ADDRESS JOB | streamcheck flood ADDRESS COUNT")
 }
