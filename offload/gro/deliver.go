@@ -21,25 +21,45 @@ type Single struct {
 // delivered alone, which it returns; false means that all is delivered. Every
 // frame is either returned once or part of one unit.
 //
-// For a unit for which the sink has no room, the frames are returned one by
-// one.
+// Of a unit for which the sink has no room, as many frames are merged as there
+// is room for; where it has none for two, they are returned one by one.
 func (c *Coalescer) Next(sink Sink) (Single, bool) {
-	for {
-		if c.cur < 0 {
-			if c.item == len(c.items) {
-				return Single{}, false
-			}
-			it := &c.items[c.item]
-			c.item++
-			c.cur = int(it.first)
-			c.alone, c.whole = it.frames == 1, true
-		}
+	for c.more() {
 		first := c.cur
 		if n, payload := c.extent(first); n == 1 || !c.merge(sink, n, payload) {
 			c.advance(first)
 			return Single{Frame: first, Bad: first == c.bad}, true
 		}
 	}
+	return Single{}, false
+}
+
+// Rest returns the number of the next frame that was not delivered yet, in the
+// order in which Next would deliver, and is done with it; false means that
+// there is none. It is for what is left when no frame can be delivered any
+// more.
+func (c *Coalescer) Rest() (int, bool) {
+	if !c.more() {
+		return 0, false
+	}
+	first := c.cur
+	c.advance(first)
+	return first, true
+}
+
+// more makes cur the next frame; false means that all are delivered.
+func (c *Coalescer) more() bool {
+	if c.cur >= 0 {
+		return true
+	}
+	if c.item == len(c.items) {
+		return false
+	}
+	it := &c.items[c.item]
+	c.item++
+	c.cur = int(it.first)
+	c.alone, c.whole = it.frames == 1, true
+	return true
 }
 
 // advance goes on to the frame that follows frame i of the item.
@@ -60,7 +80,8 @@ func (c *Coalescer) extent(i int) (int, uint32) {
 		it := &c.items[c.item-1]
 		return int(it.frames), it.payload
 	}
-	// The unit ended before a bad frame. What the others have in common stays.
+	// The unit ended before a bad frame, or where there was no room. What the
+	// others have in common stays.
 	l := &c.frames[i].Info.Outer
 	var u unit
 	u.start(&c.segs[i])
@@ -80,8 +101,15 @@ func (c *Coalescer) merge(sink Sink, n int, payload uint32) bool {
 	room, ok := sink.Reserve(header + int(payload))
 	if !ok {
 		c.count(kindOf(&f.Info.Outer), exceptional) // exception 1
-		c.alone = true
-		return false
+	}
+	for ; !ok; room, ok = sink.Reserve(header + int(payload)) {
+		// The front of a unit is one too.
+		if n == 2 {
+			c.alone = true
+			return false
+		}
+		n = (n + 1) / 2
+		payload = c.payload(first, n)
 	}
 	dst := checksum.NewCursor(room)
 	start := dst
@@ -115,6 +143,15 @@ func (c *Coalescer) merge(sink Sink, n int, payload uint32) bool {
 	}
 	c.commit(sink, f, &c.segs[first], &u, &start, verified)
 	return true
+}
+
+// payload returns the payload of n frames of an item from the given one on.
+func (c *Coalescer) payload(i, n int) (sum uint32) {
+	for ; n > 0; n-- {
+		sum += c.segs[i].payload
+		i = int(c.segs[i].next)
+	}
+	return sum
 }
 
 // copyPayload copies the payload of frame i to dst and verifies the frame if

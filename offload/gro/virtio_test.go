@@ -1,6 +1,7 @@
 package gro_test
 
 import (
+	"slices"
 	"testing"
 
 	"vhost-user-nvgre/offload/gro"
@@ -103,41 +104,62 @@ func TestPadding(t *testing.T) {
 	examples(t, everything, []example{{"private", []input{tcp(0), long, tcp(2), tcp(3)}, "0+1+2+3", 0}})
 }
 
-// Where there is no room for a unit its frames leave alone, in order
-// (exception 1).
+// Where there is no room for a unit it is made smaller, and where there is no
+// room for two frames they leave alone, in order (exception 1).
 //
 // Shows: NDIS-173
 func TestNoRoom(t *testing.T) {
 	var stats gro.Stats
 	c := gro.New(8)
-	in := []input{tcp(0), tcp(0, port(9)), tcp(1), tcp(1, port(9)), tcp(2), udp(0), udp(1)}
-	s := &sink{t: t, c: c, refuse: func(n int) bool { return n > 300 }}
-	runWith(t, c, s, &everything, &stats, in)
-	var order []int
-	for _, o := range s.out {
-		order = append(order, o.frame)
-	}
-	want := []int{0, 2, 4, -1, -1}
-	if len(order) != len(want) {
-		t.Fatalf("%v left, want %v", order, want)
-	}
-	for i := range want {
-		if order[i] != want[i] {
-			t.Fatalf("%v left, want %v", order, want)
+	in := []input{tcp(0), tcp(0, port(9)), tcp(1), tcp(1, port(9)), tcp(2), tcp(3), tcp(4), udp(0), udp(1)}
+	leave := func(refuse func(n int) bool, in []input, want string, aborts, events uint64) {
+		t.Helper()
+		stats = gro.Stats{}
+		s := &sink{t: t, c: c, refuse: refuse}
+		runWith(t, c, s, &everything, &stats, in)
+		if got := describe(s.out); got != want || stats.Aborts != aborts || stats.CoalesceEvents+stats.UROUnits != events {
+			t.Errorf("%s left, %d aborts, %d units; want %s, %d, %d", got, stats.Aborts, stats.CoalesceEvents+stats.UROUnits, want, aborts, events)
 		}
 	}
-	if stats.Aborts != 1 || stats.CoalesceEvents != 1 || stats.UROUnits != 1 {
-		t.Errorf("Stats = %+v, want one abort and two units", stats)
-	}
-	// Neither is there when a frame was bad before.
-	stats = gro.Stats{}
+	c = gro.New(len(in))
+	leave(func(n int) bool { return n > 300 }, in, " [TCPv4 of 2] [TCPv4 of 2] 6 [TCPv4 of 2] [UDPv4 of 2]", 2, 4)
+	leave(func(n int) bool { return n > 200 }, in, " 0 2 4 5 6 1 3 7 8", 2, 0)
+	// Room runs out, and comes back.
 	calls := 0
-	s = &sink{t: t, c: c, refuse: func(int) bool { calls++; return calls > 1 }}
-	runWith(t, c, s, &everything, &stats, []input{tcp(0), tcp(1).flip(), tcp(2), tcp(3)})
-	if len(s.out) != 4 || s.out[2].frame != 2 || s.out[3].frame != 3 || stats.Aborts != 2 {
-		t.Errorf("Stats = %+v, frames %s", stats, describe(s.out))
+	leave(func(int) bool { calls++; return calls > 2 && calls < 5 }, in[:7], " [TCPv4 of 5] [TCPv4 of 2]", 0, 2)
+	calls = 0
+	leave(func(int) bool { calls++; return calls == 1 }, in[:7], " [TCPv4 of 3] [TCPv4 of 2] [TCPv4 of 2]", 1, 3)
+	// There is none when a frame was bad before.
+	calls = 0
+	leave(func(int) bool { calls++; return calls > 1 }, []input{tcp(0), tcp(1).flip(), tcp(2), tcp(3)}, " 0 1! 2 3", 2, 0)
+}
+
+// What Rest returns is what was not delivered.
+func TestRest(t *testing.T) {
+	in := []input{tcp(0), tcp(0, port(9)), tcp(1), tcp(2).flip(), tcp(1, port(9)), udp(0), tcp(3)}
+	for n := range 6 {
+		var stats gro.Stats
+		c := gro.New(len(in))
+		c.Begin(&everything, &stats)
+		for i := range in {
+			c.Add(frameOf(nil, &in[i]))
+		}
+		s := &sink{t: t, c: c}
+		var got []int
+		for range n {
+			if single, ok := c.Next(s); ok {
+				got = append(got, single.Frame)
+			}
+		}
+		done := len(got)
+		for i, ok := c.Rest(); ok; i, ok = c.Rest() {
+			got = append(got, i)
+		}
+		want := [][]int{{0, 2, 3, 6, 1, 4, 5}, {3, 6, 1, 4, 5}, {3, 6, 1, 4, 5}, {3, 6, 5}}[min(n, 3)]
+		if !slices.Equal(got, want) {
+			t.Errorf("after %d frames alone: %v, then by Rest %v; want %v", n, got[:done], got[done:], want)
+		}
 	}
-	s.c = nil
 }
 
 // A sink that gives less than it was asked for loses nothing but the unit.
