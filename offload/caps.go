@@ -1,6 +1,7 @@
 package offload
 
 import (
+	"vhost-user-nvgre/offload/gro"
 	"vhost-user-nvgre/offload/packet"
 	"vhost-user-nvgre/virtio"
 )
@@ -42,6 +43,10 @@ type Receiver struct {
 	Validate Validation
 	NVGRE    Tunnel
 	validate bool // any of them
+	// Coalesce says what received segments are made of that go to the port in
+	// one batch.
+	Coalesce  gro.Config
+	coalesces bool // anything
 }
 
 // ReceiverOf returns what features and state mean for receiving.
@@ -58,6 +63,8 @@ func ReceiverOf(f virtio.Features, st *State) Receiver {
 		rx.Validate, rx.NVGRE = st.Receive, st.NVGRE
 		rx.validate = rx.Validate != Validation{} || rx.NVGRE.RxChecksum != 0
 	}
+	rx.Coalesce = rx.coalescing(f, st)
+	rx.coalesces = rx.Coalesce.Any()
 	return rx
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"vhost-user-nvgre/offload"
 	"vhost-user-nvgre/virtio"
 	"vhost-user-nvgre/virtio/vringtest"
 )
@@ -68,5 +69,76 @@ func BenchmarkForward(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds()/1e6, "Mpps")
 		})
+	}
+}
+
+// coalesceScene readies 1,024 segments of a connection, of 1,448 bytes each, to
+// a driver that takes super-frames, at a port with the given state.
+func coalesceScene(tb testing.TB, e *Engine, st offload.State, partial bool) (*republisher, *txQueue, *shard) {
+	const size = 1024
+	from := plug(tb, e, 1, nicOptions{size: size, features: baseFeatures | virtio.FeatureCSUM})
+	to := plug(tb, e, 2, nicOptions{size: size, features: takerFeatures})
+	to.send(0, virtio.NetHdr{}, frame(from.mac, to.mac, 60)) // be learned
+	from.recv(0)
+	must(tb, to.port.SetOffloads(st))
+	tx := from.tx(0)
+	f := stream{partial: partial, flow: flow{dst: to.mac, src: from.mac, from: 1, to: 2, sport: 3, dport: 4}}
+	for tx.Free() > 0 {
+		image := f.image(tb, from, 1448)
+		tx.Add(vringtest.Elem{Addr: from.mem.Write(image), Len: uint32(len(image))})
+	}
+	tx.SetInterrupts(false)
+	to.rx(0).SetInterrupts(false)
+	s, err := newShard(e, 9, -1, 0)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(s.poll.close)
+	return &republisher{tx: tx, rx: to.rx(0), next: to.rx(0).AvailIndex()}, from.port.tx[0], s
+}
+
+// BenchmarkCoalesce measures a shard that forwards a sender's segments of 1,448
+// bytes, 64 in a batch, to a receiver that would take super-frames.
+func BenchmarkCoalesce(b *testing.B) {
+	for _, partial := range []bool{true, false} {
+		for _, on := range []bool{false, true} {
+			name, st := "verified", offload.DefaultState()
+			if partial {
+				name = "partial"
+			}
+			if on {
+				name, st = name+"/on", withCoalescing()
+			} else {
+				name += "/off"
+			}
+			b.Run(name, func(b *testing.B) {
+				e := newStill(b, 1)
+				r, q, s := coalesceScene(b, e, st, partial)
+				to := r.rx
+				first := to.UsedIndex()
+				var sent uint16
+				var buffers int
+				b.SetBytes(1514)
+				b.ReportAllocs()
+				b.ResetTimer()
+				for done := 0; done < b.N; {
+					r.turn(batchSize, &sent)
+					n := s.step(q)
+					if n != batchSize {
+						b.Fatalf("step took %d frames", n)
+					}
+					done += n
+					buffers += int(to.UsedIndex() - first)
+					first = to.UsedIndex()
+				}
+				b.StopTimer()
+				rx := e.Status()[1].Queues[0]
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds()/1e6, "Mpps")
+				b.ReportMetric(float64(rx.Packets)/float64(b.N), "frames/segment")
+				if len(rx.Drops) > 0 || on && rx.Coalescing.CoalesceEvents == 0 {
+					b.Fatalf("receiver has %+v", rx)
+				}
+			})
+		}
 	}
 }

@@ -130,19 +130,13 @@ func (q *rxQueue) deliverParked(s *shard, from *txQueue, frames []parked) bool {
 	defer q.publish()
 	st, sender := q.port.state.Load(), from.port.state.Load()
 	open := q.open(st) && slices.Contains(st.rx, q)
+	if open && len(frames) > 1 && st.receiver.Coalesces() {
+		return q.coalesceParked(s, from, frames, st, sender)
+	}
 	for i := range frames {
 		w := &frames[i]
-		if w.done {
-			continue // before a fault interrupted the delivery
-		}
-		if w.from != sender {
-			// What the sender may ask for has changed, perhaps.
-			if v := s.worker.Admit(w.frame, &sender.sender); v != offload.OK {
-				from.count.drops[dropOf(v)]++
-				w.done = true
-				continue
-			}
-			w.from = sender
+		if !w.pending(s, from, sender) {
+			continue
 		}
 		switch {
 		case !open:
@@ -157,6 +151,20 @@ func (q *rxQueue) deliverParked(s *shard, from *txQueue, frames []parked) bool {
 		w.done = true
 	}
 	return true
+}
+
+// pending reports whether the frame is still to be delivered, by a port from
+// that is in the state sender now.
+func (w *parked) pending(s *shard, from *txQueue, sender *portState) bool {
+	if !w.done && w.from != sender {
+		// What the sender may ask for has changed, perhaps.
+		if v := s.worker.Admit(w.frame, &sender.sender); v != offload.OK {
+			from.count.drops[dropOf(v)]++
+			w.done = true
+		}
+		w.from = sender
+	}
+	return !w.done // it is if a fault interrupted the delivery afterwards
 }
 
 // dropParked drops all waiting frames (virtqueue.letGo).

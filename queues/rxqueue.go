@@ -28,9 +28,8 @@ type rxQueue struct {
 }
 
 // deliver puts a batch's frames into the ring and notifies the driver once. It
-// returns how many frames it is done with: not all when the ring has no room
-// for one that could wait.
-func (q *rxQueue) deliver(s *shard, l *outList) int {
+// returns those that wait for room, as in l.frames, until the next call.
+func (q *rxQueue) deliver(s *shard, l *outList) []uint16 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	defer q.publish() // also when the memory of a frame's sender vanishes
@@ -39,6 +38,9 @@ func (q *rxQueue) deliver(s *shard, l *outList) int {
 			q.count.drops[why] += n
 		}
 	}
+	if len(l.frames) > 1 && l.st.receiver.Coalesces() {
+		return q.deliverCoalesced(s, l)
+	}
 	for k, i := range l.frames {
 		if !q.open(l.st) {
 			q.count.drops[dropRxStopped] += uint64(len(l.frames) - k)
@@ -46,12 +48,12 @@ func (q *rxQueue) deliver(s *shard, l *outList) int {
 		}
 		if !q.put(s, s.frames[i&^flooded], l.st) {
 			if !q.stalled && i&flooded == 0 {
-				return k
+				return l.frames[k:]
 			}
 			q.count.drops[dropRxFull]++
 		}
 	}
-	return len(l.frames)
+	return nil
 }
 
 // open reports whether frames may be delivered to a port in the given state.
@@ -245,6 +247,18 @@ func (q *rxQueue) layOut() {
 			if len(s) > 0 {
 				q.dst = append(q.dst, s)
 			}
+		}
+	}
+}
+
+// Trim cuts the reservation to its first n bytes (gro.Sink).
+func (q *rxQueue) Trim(n int) {
+	q.want = q.hdrLen + n
+	have := 0
+	for i, c := range q.batch.Chains[q.pos : q.pos+q.reserved] {
+		if have += capacity(q.batch.Writable(c)); have >= q.want {
+			q.reserved = i + 1
+			return
 		}
 	}
 }

@@ -41,6 +41,7 @@ type shard struct {
 	frames   [batchSize]*offload.Frame
 	worker   offload.Worker
 	out      outbox
+	units    units
 	now      time.Duration // since the engine started, once per round
 	stopping atomic.Bool
 	done     chan struct{}
@@ -63,6 +64,7 @@ func newShard(e *Engine, id, cpu int, pollMax time.Duration) (*shard, error) {
 		engine: e, id: id, cpu: cpu, poll: p,
 		budget: pollBudget{limit: pollMax},
 		out:    outbox{epoch: 1}, // the zero slot belongs to none
+		units:  newUnits(),
 		done:   make(chan struct{}),
 	}
 	for i := range s.frames {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"vhost-user-nvgre/offload"
+	"vhost-user-nvgre/offload/gro"
 	"vhost-user-nvgre/virtio"
 )
 
@@ -54,6 +55,9 @@ type QueueStatus struct {
 	// Checksums counts received frames by what was found out of each of their
 	// checksums; frames that nothing was to be found out of are in none.
 	Checksums ChecksumCounts
+	// Coalescing counts what was coalesced of the frames received. Packets and
+	// Bytes count what came of it.
+	Coalescing gro.Stats
 }
 
 // ChecksumCounts counts validated frames for each checksum a frame can have:
@@ -133,6 +137,7 @@ func (v *virtqueue) status(kind string, shard int) QueueStatus {
 		Packets: v.count.packets, Bytes: v.count.bytes,
 		Kicks: v.count.kicks, Calls: v.count.calls,
 		Drops: v.count.drops.byName(), Checksums: v.count.checksums.counts(),
+		Coalescing: v.count.coalescing,
 	}
 	switch {
 	case v.broken != nil:

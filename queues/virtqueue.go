@@ -3,6 +3,7 @@ package queues
 import (
 	"sync"
 
+	"vhost-user-nvgre/offload/gro"
 	"vhost-user-nvgre/offload/verify"
 	"vhost-user-nvgre/virtio/eventfd"
 	"vhost-user-nvgre/virtio/guestmem"
@@ -39,6 +40,7 @@ type counters struct {
 	kicks, calls   uint64
 	drops          drops
 	checksums      checksums
+	coalescing     gro.Stats
 }
 
 // checksums counts validated frames by the state of each of their checksums,
