@@ -101,6 +101,10 @@ func renderPort(w io.Writer, p *control.Port, now time.Time) {
 			fmt.Fprintf(w, "  queue %d checksums: outer IP %s, inner IP %s, transport %s\n", q.Index,
 				checksums(c.OuterIP), checksums(c.InnerIP), checksums(c.Transport))
 		}
+		if c := q.Coalescing; c != nil {
+			fmt.Fprintf(w, "  queue %d coalescing: TCP %d packets, %d octets, %d events, %d aborts; UDP %d packets, %d octets, %d events\n", q.Index,
+				c.Packets, c.Octets, c.Events, c.Aborts, c.UDPPackets, c.UDPOctets, c.UDPEvents)
+		}
 		if q.Reason != "" {
 			fmt.Fprintf(w, "  queue %d is %s: %s\n", q.Index, q.State, q.Reason)
 		}

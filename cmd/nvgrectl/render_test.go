@@ -33,7 +33,7 @@ func example(now time.Time) *control.Status {
 					ProtocolFeatures: []string{"mq", "reply_ack"}, LastEnd: "front end disconnected", LastEndAt: &end,
 				},
 				Queues: []control.Queue{
-					{Index: 0, Kind: "rx", State: "running", Size: 256, Shard: -1, Packets: 12345678, Bytes: 99999999999, Calls: 17, Drops: map[string]uint64{"rx_full": 3, "rx_filter": 40}, Checksums: &control.Checksums{OuterIP: control.ChecksumStates{Good: 7, Bad: 1}, Transport: control.ChecksumStates{Good: 6, Bad: 1, NotChecked: 2}}},
+					{Index: 0, Kind: "rx", State: "running", Size: 256, Shard: -1, Packets: 12345678, Bytes: 99999999999, Calls: 17, Drops: map[string]uint64{"rx_full": 3, "rx_filter": 40}, Checksums: &control.Checksums{OuterIP: control.ChecksumStates{Good: 7, Bad: 1}, Transport: control.ChecksumStates{Good: 6, Bad: 1, NotChecked: 2}}, Coalescing: &control.Coalescing{Packets: 900, Octets: 1303200, Events: 20, Aborts: 3, UDPPackets: 4, UDPOctets: 400, UDPEvents: 2}},
 					{Index: 1, Kind: "tx", State: "running", Size: 256, Shard: 1, Packets: 5, Bytes: 300, Kicks: 4, Calls: 1},
 					{Index: 2, Kind: "rx", State: "disabled", Size: 256, Shard: -1},
 					{Index: 3, Kind: "tx", State: "broken", Reason: "descriptor index 300, want below 256", Size: 256, Shard: 0},

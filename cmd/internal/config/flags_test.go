@@ -222,6 +222,8 @@ func TestOffloadSettings(t *testing.T) {
 	checked.Receive = offload.Validation{IPv4: true, TCPv4: true, UDPv4: true, TCPv6: true, UDPv6: true}
 	noLSO.LSOv4, noLSO.LSOv6 = false, false
 	noUSO.USOv4, noUSO.USOv6 = false, false
+	rsc, uro := off, off
+	rsc.RSCv4, rsc.RSCv6, uro.URO = true, true, true
 	for arg, want := range map[string]offload.State{
 		"":                                  off,
 		",nvgre=off,rx-checksum=off,lso=on": off,
@@ -229,6 +231,8 @@ func TestOffloadSettings(t *testing.T) {
 		",rx-checksum=on":                   checked,
 		",lso=off":                          noLSO,
 		",uso=off":                          noUSO,
+		",rsc=on":                           rsc,
+		",uro=on":                           uro,
 	} {
 		s, err := load(t, "--port", "name=a,fd=3"+arg)
 		if err != nil {

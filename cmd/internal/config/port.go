@@ -144,6 +144,10 @@ var portSettings = []setting[Port]{
 		func(p *Port) *bool { return &p.LSO }),
 	onOff("uso", "split UDP super-frames the driver sends",
 		func(p *Port) *bool { return &p.USO }),
+	onOff("rsc", "coalesce TCP segments for a driver that takes super-frames",
+		func(p *Port) *bool { return &p.RSC }),
+	onOff("uro", "coalesce UDP datagrams for a driver that takes super-frames",
+		func(p *Port) *bool { return &p.URO }),
 }
 
 // onOff describes a live setting that is on or off.

@@ -44,7 +44,7 @@ type Port struct {
 	Withhold    virtio.Features
 
 	// Offloads that are operational.
-	NVGRE, RxChecksum, LSO, USO bool
+	NVGRE, RxChecksum, LSO, USO, RSC, URO bool
 
 	// Origin says where the port was described, for messages.
 	Origin string
@@ -105,6 +105,7 @@ func (p *Port) Address() virtio.MAC {
 func (p *Port) Offloads() offload.State {
 	st := offload.DefaultState()
 	st.LSOv4, st.LSOv6, st.USOv4, st.USOv6 = p.LSO, p.LSO, p.USO, p.USO
+	st.RSCv4, st.RSCv6, st.URO = p.RSC, p.RSC, p.URO
 	if p.RxChecksum {
 		st.Receive = offload.Validation{IPv4: true, TCPv4: true, UDPv4: true, TCPv6: true, UDPv6: true}
 	}

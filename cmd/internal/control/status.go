@@ -62,6 +62,24 @@ type Queue struct {
 
 	// Checksums is absent when none were looked at.
 	Checksums *Checksums `json:"checksums,omitempty"`
+
+	// Coalescing is absent when nothing came of it.
+	Coalescing *Coalescing `json:"coalescing,omitempty"`
+}
+
+// Coalescing counts what was coalesced of the frames received: TCP by the
+// statistics that NDIS defines, and UDP likewise. Queue.Packets and Bytes count
+// what came of it.
+type Coalescing struct {
+	Packets uint64 `json:"packets"` // TCP segments that went into units
+	Octets  uint64 `json:"octets"`  // of their payload
+	Events  uint64 `json:"events"`  // units
+	// Aborts counts exceptions that ended a unit or kept a segment out of one.
+	Aborts uint64 `json:"aborts"`
+
+	UDPPackets uint64 `json:"udp_packets"`
+	UDPOctets  uint64 `json:"udp_octets"`
+	UDPEvents  uint64 `json:"udp_events"`
 }
 
 // Checksums counts received frames by what was found out of each of their

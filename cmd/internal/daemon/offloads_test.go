@@ -2,11 +2,16 @@ package daemon
 
 import (
 	"context"
+	"net"
 	"slices"
 	"syscall"
 	"testing"
 
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+
 	"vhost-user-nvgre/cmd/internal/config"
+	"vhost-user-nvgre/cmd/internal/control"
 	"vhost-user-nvgre/vhostuser/frontendtest"
 	"vhost-user-nvgre/virtio"
 )
@@ -54,5 +59,50 @@ func TestReloadOffloads(t *testing.T) {
 	_, p := r.status("b")
 	if q := queueOf(p, 0); q.Checksums == nil || q.Checksums.OuterIP.Bad != 1 || q.Checksums.OuterIP.Good != 0 {
 		t.Errorf("b's receive queue: %+v with checksums %+v, want one bad outer IP header", q, q.Checksums)
+	}
+}
+
+// Segments that come together are coalesced at a port whose settings say so,
+// and counted.
+func TestCoalescing(t *testing.T) {
+	const segments, size = 10, 100
+	r := run(t, func(dir string, s *config.Settings) {
+		b := portIn(dir, "b")
+		b.RSC, b.URO = true, true
+		s.Ports = []config.Port{portIn(dir, "a"), b}
+	})
+	a, b := r.attach("a", frontendtest.Options{}), r.attach("b", frontendtest.Options{})
+	if _, p := r.status("b"); !slices.Contains(p.Offloads, "rsc_ipv4") || !slices.Contains(p.Offloads, "rsc_ipv6") || !slices.Contains(p.Offloads, "uro") {
+		t.Errorf("offloads: %v", p.Offloads)
+	}
+	pa, pb := portIn(r.dir, "a"), portIn(r.dir, "b")
+	src, dst := pa.Address(), pb.Address()
+	for n := range segments {
+		eth := &layers.Ethernet{SrcMAC: src[:], DstMAC: dst[:], EthernetType: layers.EthernetTypeIPv4}
+		ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: net.IP{192, 0, 2, 1}, DstIP: net.IP{192, 0, 2, 2}}
+		tcp := &layers.TCP{SrcPort: 1, DstPort: 2, Seq: uint32(n * size), ACK: true}
+		if err := tcp.SetNetworkLayerForChecksum(ip); err != nil {
+			t.Fatal(err)
+		}
+		buf := gopacket.NewSerializeBuffer()
+		options := gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}
+		if err := gopacket.SerializeLayers(buf, options, eth, ip, tcp, gopacket.Payload(make([]byte, size))); err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := a.TX[0].Add(virtio.NetHdr{}, buf.Bytes()); !ok || err != nil {
+			t.Fatalf("Add = %v, %v", ok, err)
+		}
+	}
+	if err := a.TX[0].Publish(); err != nil {
+		t.Fatal(err)
+	}
+	got := b.RX[0].MustRecv(t)
+	if got.Hdr.GSOType != virtio.GSOTCPv4 || got.Hdr.GSOSize != size || len(got.Data) != 54+segments*size {
+		t.Errorf("b received %d bytes, %+v; want %d segments as one", len(got.Data), got.Hdr, segments)
+	}
+	_, p := r.status("b")
+	want := control.Coalescing{Packets: segments, Octets: segments * size, Events: 1}
+	if q := queueOf(p, 0); q.Coalescing == nil || *q.Coalescing != want {
+		t.Errorf("b's receive queue: %+v with coalescing %+v, want %+v", q, q.Coalescing, want)
 	}
 }

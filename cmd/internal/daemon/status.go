@@ -7,6 +7,7 @@ import (
 
 	"vhost-user-nvgre/cmd/internal/control"
 	"vhost-user-nvgre/cmd/internal/version"
+	"vhost-user-nvgre/offload/gro"
 	"vhost-user-nvgre/queues"
 	"vhost-user-nvgre/vhostuser"
 	"vhost-user-nvgre/virtio"
@@ -69,6 +70,12 @@ func queue(q queues.QueueStatus) control.Queue {
 			return control.ChecksumStates{Good: s.Good, Bad: s.Bad, NotChecked: s.NotChecked}
 		}
 		out.Checksums = &control.Checksums{OuterIP: of(c.OuterIP), InnerIP: of(c.InnerIP), Transport: of(c.Transport)}
+	}
+	if c := q.Coalescing; c != (gro.Stats{}) {
+		out.Coalescing = &control.Coalescing{
+			Packets: c.CoalescedPkts, Octets: c.CoalescedOctets, Events: c.CoalesceEvents, Aborts: c.Aborts,
+			UDPPackets: c.URODatagrams, UDPOctets: c.UROOctets, UDPEvents: c.UROUnits,
+		}
 	}
 	return out
 }
