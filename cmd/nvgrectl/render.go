@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -44,7 +45,7 @@ func renderOnly(w io.Writer, s *control.Status, p *control.Port, now time.Time) 
 // overview prints a line a port.
 func overview(w io.Writer, ports []control.Port) {
 	t := table{}
-	t.row("PORT", "LINK", "FRONT END", "MAC", ">PAIRS", ">RX PACKETS", ">TX PACKETS", ">DROPS", "SOCKET")
+	t.row("PORT", "LINK", "FRONT END", "MAC", ">PAIRS", ">RX PACKETS", ">TX PACKETS", ">DROPS", "PLACE")
 	for i := range ports {
 		p := &ports[i]
 		var rx, tx, drops uint64
@@ -59,13 +60,38 @@ func overview(w io.Writer, ports []control.Port) {
 				drops += n
 			}
 		}
-		t.row(p.Name, link(p), present(p), p.MAC, fmt.Sprintf("%d of %d", p.QueuePairsInUse, p.QueuePairs),
+		t.row(p.Name, link(p), present(p), cmp.Or(p.MAC, "-"), fmt.Sprintf("%d of %d", p.QueuePairsInUse, p.QueuePairs),
 			number(rx), number(tx), number(drops), endpoint(p))
 	}
 	t.print(w)
 }
 
 func renderPort(w io.Writer, p *control.Port, now time.Time) {
+	if isWire(p) {
+		renderWire(w, p)
+	} else {
+		renderNIC(w, p, now)
+	}
+	renderQueues(w, p)
+}
+
+// isWire reports whether the port leads to something that is no guest. A
+// daemon that knows no such ports does not name their kind.
+func isWire(p *control.Port) bool { return p.Kind != "" && p.Kind != "vhost-user" }
+
+// renderWire prints what is particular to ports without a driver.
+func renderWire(w io.Writer, p *control.Port) {
+	mtu := "not limited"
+	if p.MTU != 0 {
+		mtu = strconv.Itoa(p.MTU)
+	}
+	fmt.Fprintf(w, "port %s: link %s, %s, mtu %s, %d of %s in use\n", p.Name, link(p), p.Place, mtu,
+		p.QueuePairsInUse, count(p.QueuePairs, "queue pair"))
+	wrap(w, "  features   ", orDash(p.Negotiated))
+}
+
+// renderNIC prints what is particular to ports of guests.
+func renderNIC(w io.Writer, p *control.Port, now time.Time) {
 	fmt.Fprintf(w, "port %s: link %s, mac %s, mtu %s, speed %s, %d of %s in use\n", p.Name, link(p), p.MAC,
 		told(p.MTU, ""), told(p.Speed, " Mbit/s"), p.QueuePairsInUse, count(p.QueuePairs, "queue pair"))
 	fmt.Fprintf(w, "  socket     %s\n", endpoint(p))
@@ -82,6 +108,9 @@ func renderPort(w io.Writer, p *control.Port, now time.Time) {
 	} else {
 		wrap(w, "  offered    ", orDash(p.Offered))
 	}
+}
+
+func renderQueues(w io.Writer, p *control.Port) {
 	if len(p.Queues) == 0 {
 		return
 	}
@@ -161,6 +190,9 @@ func link(p *control.Port) string {
 }
 
 func present(p *control.Port) string {
+	if isWire(p) {
+		return "-"
+	}
 	if p.FrontEnd.Connected {
 		return "connected"
 	}
@@ -168,6 +200,9 @@ func present(p *control.Port) string {
 }
 
 func endpoint(p *control.Port) string {
+	if isWire(p) {
+		return p.Place
+	}
 	if p.Socket == "" {
 		return fmt.Sprintf("fd %d", p.FD)
 	}

@@ -43,6 +43,14 @@ func example(now time.Time) *control.Status {
 				Name: "wire", FD: 5, Mode: "server", MAC: "02:00:00:00:00:01", QueuePairs: 1, ControlQueue: "front end",
 				Offered: []string{"csum", "version_1"},
 			},
+			{
+				Name: "up0", Kind: "tap", Place: "tap tap0", LinkUp: true, QueuePairs: 2, QueuePairsInUse: 1,
+				Negotiated: []string{"csum", "guest_csum", "host_tso4"},
+				Queues: []control.Queue{
+					{Index: 0, Kind: "rx", State: "running", Size: 16, Shard: -1, Packets: 5, Bytes: 300, Drops: map[string]uint64{"wire_down": 2}},
+					{Index: 1, Kind: "tx", State: "broken", Reason: "tap device tap0 is gone: file descriptor in bad state", Size: 128, Shard: 0, Kicks: 3},
+				},
+			},
 		},
 		MACTable: []control.MACEntry{
 			{MAC: "36:94:c0:ee:51:4f", Port: "vm0", Age: 3},
@@ -60,7 +68,7 @@ func TestShow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for file, port := range map[string]string{"show.txt": "", "show-vm0.txt": "vm0", "show-wire.txt": "wire"} {
+	for file, port := range map[string]string{"show.txt": "", "show-vm0.txt": "vm0", "show-wire.txt": "wire", "show-up0.txt": "up0"} {
 		var b strings.Builder
 		if err := writeText(&b, raw, port, now); err != nil {
 			t.Fatal(err)

@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
 // check finds what no setting alone can be wrong in.
 func (s *Settings) check() error {
 	var errs []error
+	var wires []*Port
 	names, sockets, fds := map[string]*Port{}, map[string]*Port{}, map[int]*Port{}
 	for i := range s.Ports {
 		p := &s.Ports[i]
@@ -21,6 +24,10 @@ func (s *Settings) check() error {
 			continue
 		}
 		names[p.Name] = p
+		if p.Kind.IsWire() {
+			wires = append(wires, p)
+			continue
+		}
 		if p.FD != NoFD {
 			if other := fds[p.FD]; other != nil {
 				errs = append(errs, fmt.Errorf("%s: port %s uses descriptor %d, as port %s does, described by %s", p.Origin, p.Name, p.FD, other.Name, other.Origin))
@@ -34,6 +41,7 @@ func (s *Settings) check() error {
 		}
 		sockets[path] = p
 	}
+	errs = append(errs, checkWires(wires)...)
 	if s.ControlSocket != "" && s.ControlSocket != NoControlSocket {
 		if p := sockets[filepath.Clean(s.ControlSocket)]; p != nil {
 			errs = append(errs, fmt.Errorf("%s: port %s uses socket %s, which is also the control socket", p.Origin, p.Name, p.Socket))
@@ -46,6 +54,15 @@ func (p *Port) check() error {
 	switch {
 	case p.Name == "":
 		return errors.New("the port has no name; add one, such as name=vm0")
+	}
+	if err := p.checkKind(); err != nil {
+		return err
+	}
+	switch {
+	case slices.Contains(forInterfaces, p.Kind) && p.Interface == "":
+		return fmt.Errorf("port %s of kind %s has no interface; add one, such as interface=%s", p.Name, p.Kind, p.Name)
+	case p.Kind.IsWire():
+		return nil
 	case p.Socket == "" && p.FD == NoFD:
 		return fmt.Errorf("port %s has neither socket nor fd; add socket, such as socket=/run/%s.sock", p.Name, p.Name)
 	case p.Socket != "" && p.FD != NoFD:
@@ -54,4 +71,43 @@ func (p *Port) check() error {
 		return fmt.Errorf("port %s has fd and mode client; to connect it needs a socket path", p.Name)
 	}
 	return nil
+}
+
+// checkKind finds settings that are for ports of another kind.
+func (p *Port) checkKind() error {
+	fresh := DefaultPort()
+	for i := range portSettings {
+		s := &portSettings[i]
+		if len(s.only) > 0 && !slices.Contains(s.only, p.Kind) && s.get(p) != s.get(&fresh) {
+			return fmt.Errorf("port %s of kind %s has %s, which is for ports of kind %s", p.Name, p.Kind, s.key, kinds(s.only))
+		}
+	}
+	return nil
+}
+
+// kinds returns kinds of port for a sentence.
+func kinds(all []Kind) string {
+	words := make([]string, len(all))
+	for i, k := range all {
+		words[i] = string(k)
+	}
+	if n := len(words) - 1; n > 0 {
+		return strings.Join(words[:n], ", ") + " or " + words[n]
+	}
+	return words[0]
+}
+
+// checkWires finds wires that want the same thing.
+func checkWires(wires []*Port) []error {
+	var errs []error
+	type device struct{ netns, name string }
+	devices := map[device]*Port{}
+	for _, p := range wires {
+		d := device{p.Netns, p.Interface}
+		if other := devices[d]; other != nil {
+			errs = append(errs, fmt.Errorf("%s: port %s uses interface %s, as port %s does, described by %s", p.Origin, p.Name, p.Interface, other.Name, other.Origin))
+		}
+		devices[d] = p
+	}
+	return errs
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"math"
+	"slices"
 	"strconv"
 
 	"vhost-user-nvgre/virtio"
@@ -11,6 +12,13 @@ import (
 const (
 	maxFD         = 1 << 20
 	maxQueuePairs = 64
+)
+
+// What a setting is for.
+var (
+	forGuests     = []Kind{KindVhostUser}
+	forInterfaces = []Kind{KindTap}
+	withPairs     = append(slices.Clone(forInterfaces), KindVhostUser)
 )
 
 // portSettings are the settings of a [[port]] table and of --port.
@@ -25,7 +33,35 @@ var portSettings = []setting[Port]{
 		},
 	},
 	{
-		key: "socket", kind: text, want: "a path of at most 107 bytes",
+		key: "kind", kind: text, want: "vhost-user or tap",
+		help: "what the port leads to: vhost-user (a virtual machine) or tap (a tap device)",
+		get:  func(p *Port) string { return string(p.Kind) },
+		set: func(p *Port, v string) error {
+			k, err := oneOf(v, string(KindVhostUser), string(KindTap))
+			p.Kind = Kind(k)
+			return err
+		},
+	},
+	{
+		key: "interface", kind: text, only: forInterfaces, want: "the name of a network interface, 1 to 15 characters without white space, slash and colon",
+		help: "network interface of a tap",
+		get:  func(p *Port) string { return p.Interface },
+		set: func(p *Port, v string) (err error) {
+			p.Interface, err = parseInterface(v)
+			return err
+		},
+	},
+	{
+		key: "netns", kind: text, only: forInterfaces, want: "the path of a file that names a network namespace, such as /run/netns/NAME",
+		help: "file that names the network namespace of interface",
+		get:  func(p *Port) string { return p.Netns },
+		set: func(p *Port, v string) error {
+			p.Netns = v
+			return nil
+		},
+	},
+	{
+		key: "socket", kind: text, only: forGuests, want: "a path of at most 107 bytes",
 		help: "path of the vhost-user socket",
 		get:  func(p *Port) string { return p.Socket },
 		set: func(p *Port, v string) (err error) {
@@ -34,7 +70,7 @@ var portSettings = []setting[Port]{
 		},
 	},
 	{
-		key: "fd", kind: number, want: "the number of an inherited descriptor, 3 or higher, or -1 for none",
+		key: "fd", kind: number, only: forGuests, want: "the number of an inherited descriptor, 3 or higher, or -1 for none",
 		help: "inherited descriptor of a vhost-user socket, instead of a path",
 		get:  func(p *Port) string { return strconv.Itoa(p.FD) },
 		set: func(p *Port, v string) (err error) {
@@ -46,7 +82,7 @@ var portSettings = []setting[Port]{
 		},
 	},
 	{
-		key: "mode", kind: text, want: "server (the front end connects to us) or client (we connect to it)",
+		key: "mode", kind: text, only: forGuests, want: "server (the front end connects to us) or client (we connect to it)",
 		help: "who listens on the socket: server or client",
 		get:  func(p *Port) string { return string(p.Mode) },
 		set: func(p *Port, v string) error {
@@ -56,7 +92,7 @@ var portSettings = []setting[Port]{
 		},
 	},
 	{
-		key: "socket-mode", kind: text, want: `permission bits in octal such as "0660"`,
+		key: "socket-mode", kind: text, only: forGuests, want: `permission bits in octal such as "0660"`,
 		help: "permissions of the socket in server mode",
 		get:  func(p *Port) string { return formatMode(p.SocketMode) },
 		set: func(p *Port, v string) (err error) {
@@ -65,7 +101,7 @@ var portSettings = []setting[Port]{
 		},
 	},
 	{
-		key: "socket-group", kind: text, want: "the name or number of a group",
+		key: "socket-group", kind: text, only: forGuests, want: "the name or number of a group",
 		help: "group that owns the socket in server mode",
 		get:  func(p *Port) string { return p.SocketGroup },
 		set: func(p *Port, v string) error {
@@ -74,7 +110,7 @@ var portSettings = []setting[Port]{
 		},
 	},
 	{
-		key: "queue-pairs", kind: number, want: "1 to 64",
+		key: "queue-pairs", kind: number, only: withPairs, want: "1 to 64",
 		help: "queue pairs, 1 to 64",
 		get:  func(p *Port) string { return strconv.Itoa(p.QueuePairs) },
 		set: func(p *Port, v string) (err error) {
@@ -83,7 +119,7 @@ var portSettings = []setting[Port]{
 		},
 	},
 	{
-		key: "mac", kind: text, want: `the address of one station such as "02:00:00:00:00:01", or "" to derive one from the name`,
+		key: "mac", kind: text, only: forGuests, want: `the address of one station such as "02:00:00:00:00:01", or "" to derive one from the name`,
 		help: "MAC address the driver is told",
 		get:  func(p *Port) string { return formatMAC(p.MAC) },
 		set: func(p *Port, v string) (err error) {
@@ -92,7 +128,7 @@ var portSettings = []setting[Port]{
 		},
 	},
 	{
-		key: "mtu", kind: number, want: "68 to 65535, or 0 to tell the driver none",
+		key: "mtu", kind: number, only: withPairs, want: "68 to 65535, or 0 to tell the driver none",
 		help: "largest packet the driver is told to send",
 		get:  func(p *Port) string { return strconv.Itoa(p.MTU) },
 		set: func(p *Port, v string) (err error) {
@@ -104,7 +140,7 @@ var portSettings = []setting[Port]{
 		},
 	},
 	{
-		key: "speed", kind: number, want: "1 to 2147483647 Mbit/s, or 0 for unknown",
+		key: "speed", kind: number, only: forGuests, want: "1 to 2147483647 Mbit/s, or 0 for unknown",
 		help: "speed in Mbit/s the driver is told; it limits nothing",
 		get:  func(p *Port) string { return strconv.Itoa(p.Speed) },
 		set: func(p *Port, v string) (err error) {
@@ -128,7 +164,7 @@ var portSettings = []setting[Port]{
 		},
 	},
 	{
-		key: "withhold", kind: list, want: "names of virtio features in lower case, such as mrg_rxbuf and event_idx",
+		key: "withhold", kind: list, only: withPairs, want: "names of virtio features in lower case, such as mrg_rxbuf and event_idx",
 		help: "virtio features not to offer, such as mrg_rxbuf:event_idx",
 		get:  func(p *Port) string { return formatFeatures(p.Withhold) },
 		set: func(p *Port, v string) (err error) {
@@ -153,7 +189,7 @@ var portSettings = []setting[Port]{
 // onOff describes a live setting that is on or off.
 func onOff(key, help string, field func(*Port) *bool) setting[Port] {
 	return setting[Port]{
-		key: key, kind: text, want: "on or off", live: true, help: help + ": on or off",
+		key: key, kind: text, only: forGuests, want: "on or off", live: true, help: help + ": on or off",
 		get: func(p *Port) string {
 			if *field(p) {
 				return "on"

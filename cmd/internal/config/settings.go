@@ -31,6 +31,7 @@ const NoControlSocket = "none"
 // Port describes one port.
 type Port struct {
 	Name        string
+	Kind        Kind
 	Socket      string // path; "" when FD is used
 	FD          int    // inherited descriptor; NoFD when Socket is used
 	Mode        Mode
@@ -42,6 +43,8 @@ type Port struct {
 	Speed       int        // Mbit/s; 0: unknown
 	LinkUp      bool
 	Withhold    virtio.Features
+	Interface   string // of a tap
+	Netns       string // file that names the network namespace of Interface; "": that of the process
 
 	// Offloads that are operational.
 	NVGRE, RxChecksum, LSO, USO, RSC, URO bool
@@ -49,6 +52,19 @@ type Port struct {
 	// Origin says where the port was described, for messages.
 	Origin string
 }
+
+// Kind says what a port leads to.
+type Kind string
+
+// Kinds. All but KindVhostUser are wires.
+const (
+	KindVhostUser Kind = "vhost-user" // a virtual machine
+	KindTap       Kind = "tap"        // a tap device
+)
+
+// IsWire reports whether a port of that kind leads to something that is no
+// guest.
+func (k Kind) IsWire() bool { return k != KindVhostUser }
 
 // NoFD is the value of Port.FD when there is none.
 const NoFD = -1
@@ -78,6 +94,7 @@ func Default() Settings {
 // and either a socket or a descriptor.
 func DefaultPort() Port {
 	return Port{
+		Kind:       KindVhostUser,
 		FD:         NoFD,
 		Mode:       ModeServer,
 		SocketMode: 0o660,
@@ -115,9 +132,16 @@ func (p *Port) Offloads() offload.State {
 	return st
 }
 
-// Endpoint says in words where the port's front end is expected.
+// Endpoint says in words where the port leads.
 func (p *Port) Endpoint() string {
-	if p.FD != NoFD {
+	switch {
+	case p.Kind == KindTap:
+		place := "tap " + p.Interface
+		if p.Netns != "" {
+			place += " in " + p.Netns
+		}
+		return place
+	case p.FD != NoFD:
 		return fmt.Sprintf("fd %d", p.FD)
 	}
 	return fmt.Sprintf("%s (%s)", p.Socket, p.Mode)

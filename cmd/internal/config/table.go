@@ -22,6 +22,7 @@ type setting[T any] struct {
 	want string // what a right value is, for messages: "KEY: VALUE is wrong, want ..."
 	help string // what it does, for --help
 	live bool   // SIGHUP can change it
+	only []Kind // the kinds of port it is for; none: all there are
 	get  func(*T) string
 	// set reports an error for a value it cannot take; the caller adds want.
 	set func(*T, string) error

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"vhost-user-nvgre/virtio"
 )
@@ -89,6 +90,20 @@ func parsePath(s string) (string, error) {
 	case len(s) > maxSocketPath:
 		return "", errors.New("too long")
 	case strings.ContainsRune(s, 0):
+		return "", errMalformed
+	}
+	return s, nil
+}
+
+// maxInterface is the longest name of a network interface.
+const maxInterface = 15
+
+// parseInterface reads the name of a network interface; it may be empty.
+func parseInterface(s string) (string, error) {
+	switch {
+	case len(s) > maxInterface:
+		return "", errors.New("too long")
+	case strings.ContainsAny(s, "/:\x00") || strings.ContainsFunc(s, unicode.IsSpace), s == ".", s == "..":
 		return "", errMalformed
 	}
 	return s, nil

@@ -16,9 +16,11 @@ type Status struct {
 // Port is a port of the switch.
 type Port struct {
 	Name            string   `json:"name"`
+	Kind            string   `json:"kind"`             // what it leads to: vhost-user, or a wire's kind
+	Place           string   `json:"place"`            // where that is, in words
 	Socket          string   `json:"socket,omitempty"` // path; absent with an inherited one
 	FD              int      `json:"fd,omitempty"`     // number of an inherited one
-	Mode            string   `json:"mode"`             // server or client
+	Mode            string   `json:"mode"`             // server or client; "" for a wire
 	LinkUp          bool     `json:"link_up"`
 	MAC             string   `json:"mac"`   // as the driver set it last
 	MTU             int      `json:"mtu"`   // 0: the driver is told none
@@ -28,9 +30,9 @@ type Port struct {
 	ControlQueue    string   `json:"control_queue"` // who serves it: device or front end
 	Offered         []string `json:"features_offered"`
 	Negotiated      []string `json:"features_negotiated"`
-	Offloads        []string `json:"offloads"` // operational, as far as negotiated
-	FrontEnd        FrontEnd `json:"front_end"`
-	Queues          []Queue  `json:"queues"` // ascending by index, those never used left out
+	Offloads        []string `json:"offloads"`  // operational, as far as negotiated
+	FrontEnd        FrontEnd `json:"front_end"` // of a wire: none
+	Queues          []Queue  `json:"queues"`    // ascending by index, those never used left out
 }
 
 // FrontEnd is the other side of a port's socket.

@@ -39,7 +39,7 @@ func exitCode(err error) int {
 		return exitConfig
 	case errors.Is(err, fs.ErrPermission):
 		return exitPermission
-	case errors.Is(err, unix.EADDRINUSE):
+	case errors.Is(err, unix.EADDRINUSE), errors.Is(err, unix.EBUSY):
 		return exitInUse
 	}
 	return exitFailure
@@ -79,14 +79,15 @@ func newCommand() *cobra.Command {
 		Use:   "vhost-user-nvgre [--config FILE] [--port name=NAME,socket=PATH[,KEY=VALUE]...]...",
 		Short: "Switch between virtual machines, attached over vhost-user",
 		Long: `vhost-user-nvgre is a vhost-user back end: a learning Ethernet switch whose
-ports are multi-queue virtio NICs for virtual machines.
+ports are multi-queue virtio NICs for virtual machines, or lead to tap devices
+of the host.
 
 It stays in the foreground and logs to standard error. SIGTERM and SIGINT detach
 all front ends and end it; a second one ends it at once. SIGHUP reads the
 configuration file again.
 
 Exit codes: 0 success, 1 failure, 2 wrong usage, 3 wrong configuration,
-4 no permission, 5 a socket path is in use.`,
+4 no permission, 5 a socket path or an interface is in use.`,
 		Version:       version.String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,

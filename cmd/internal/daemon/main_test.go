@@ -34,6 +34,7 @@ func TestExitCode(t *testing.T) {
 		{&fs.PathError{Op: "open", Path: "/x", Err: unix.EACCES}, 4},
 		{fmt.Errorf("bind: %w", unix.EPERM), 4},
 		{&fs.PathError{Op: "listen", Path: "/x", Err: unix.EADDRINUSE}, 5},
+		{fmt.Errorf("interface tap0: another program uses it: %w", unix.EBUSY), 5},
 	} {
 		if got := exitCode(tt.err); got != tt.want {
 			t.Errorf("exitCode(%v) = %d, want %d", tt.err, got, tt.want)

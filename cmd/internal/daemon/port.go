@@ -17,11 +17,16 @@ import (
 // The two packages do not know each other; here they meet.
 var _ vhostuser.Backend = (*queues.Port)(nil)
 
-// port is a port of the switch and the endpoint front ends reach it by.
+// port is a port of the switch and what it leads to: an endpoint that front
+// ends reach it by, or a wire.
 type port struct {
-	cfg      config.Port
-	device   *queues.Port
+	cfg config.Port
+
+	device   *queues.Port // nil: it leads to a wire
 	endpoint *vhostuser.Endpoint
+
+	wirePort *queues.WirePort
+	wire     queues.Wire
 
 	gone bool // no front end can reach it; Run's goroutine only
 
@@ -31,6 +36,9 @@ type port struct {
 
 // open makes a port; it is not served yet.
 func (d *Daemon) open(cfg *config.Port) (*port, error) {
+	if cfg.Kind.IsWire() {
+		return d.openWire(cfg)
+	}
 	speed := uint32(cfg.Speed)
 	if speed == 0 {
 		speed = virtio.SpeedUnknown
@@ -70,6 +78,9 @@ func (d *Daemon) open(cfg *config.Port) (*port, error) {
 
 // serve lets front ends in until the port is removed.
 func (d *Daemon) serve(p *port) {
+	if p.wire != nil {
+		return
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	p.stop = stop
 	p.serving.Go(func() {
@@ -89,6 +100,10 @@ func (d *Daemon) serve(p *port) {
 
 // remove takes a port down: the front end is detached, the socket removed.
 func (d *Daemon) remove(p *port) {
+	if p.wire != nil {
+		d.removeWire(p)
+		return
+	}
 	switch {
 	case p.stop != nil:
 		p.stop()

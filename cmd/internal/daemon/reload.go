@@ -50,7 +50,9 @@ func (d *Daemon) applyPort(c config.Change, s *config.Settings) {
 		return
 	}
 	if c.Key == "link" {
-		p.device.SetLink(s.Ports[i].LinkUp)
+		p.setLink(s.Ports[i].LinkUp)
+	} else if p.wire != nil {
+		return // it has become a guest's port in the file, for the next start
 	} else if err := p.device.SetOffloads(s.Ports[i].Offloads()); err != nil {
 		d.log.Warnf("reload: %v", err)
 	}
@@ -88,5 +90,5 @@ func (d *Daemon) reloadAdd(running *config.Settings, cfg *config.Port) {
 	d.mu.Unlock()
 	running.Ports = append(running.Ports, *cfg)
 	d.serve(p)
-	d.log.Infof("reload: port %s added at %s", cfg.Name, cfg.Endpoint())
+	d.log.Infof("reload: port %s added at %s", cfg.Name, p.cfg.Endpoint())
 }

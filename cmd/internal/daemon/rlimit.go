@@ -16,8 +16,11 @@ const (
 
 // descriptorsFor returns how many descriptors a port can need: its socket, a
 // connection with its channel, a kick, call and error eventfd a queue, and the
-// files of memory regions while they arrive.
+// files of memory regions while they arrive. A wire needs one a queue pair.
 func descriptorsFor(p *config.Port) uint64 {
+	if p.Kind.IsWire() {
+		return uint64(p.QueuePairs)
+	}
 	return 3 + 3*uint64(2*p.QueuePairs+1) + 64
 }
 

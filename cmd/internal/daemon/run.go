@@ -69,11 +69,12 @@ func (d *Daemon) follow(signals <-chan os.Signal, load func() (config.Settings, 
 }
 
 // unreachable notes that no front end can reach p any more, and reports
-// whether that is so of every port.
+// whether that is so of every port. Wires alone are no reason to stay: whoever
+// started the daemon with an inherited connection does not end it.
 func (d *Daemon) unreachable(gone *port) bool {
 	gone.gone = true
 	for _, p := range d.list() {
-		if !p.gone {
+		if !p.gone && p.wire == nil {
 			d.log.Infof("port %s: its inherited connection has ended; no front end can reach it", gone.cfg.Name)
 			return false
 		}

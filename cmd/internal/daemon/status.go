@@ -38,14 +38,17 @@ func (d *Daemon) capacity() int {
 }
 
 func (p *port) status() control.Port {
+	if p.wire != nil {
+		return p.wireStatus()
+	}
 	st := p.device.Snapshot()
 	out := control.Port{
-		Name: st.Name, Socket: p.cfg.Socket, Mode: string(p.cfg.Mode),
+		Name: st.Name, Kind: st.Kind, Place: p.cfg.Endpoint(), Socket: p.cfg.Socket, Mode: string(p.cfg.Mode),
 		LinkUp: st.LinkUp, MAC: st.MAC.String(), MTU: st.MTU, Speed: p.cfg.Speed,
 		QueuePairs: st.MaxPairs, QueuePairsInUse: st.Pairs, ControlQueue: st.ControlQueue,
 		Offered: st.Offered.Names(), Negotiated: st.Features.Names(),
 		FrontEnd: frontEnd(p.endpoint.Snapshot()),
-		Queues:   make([]control.Queue, len(st.Queues)),
+		Queues:   controlQueues(st.Queues),
 		Offloads: st.Offloads.Names(),
 	}
 	if p.cfg.Socket == "" {
@@ -54,8 +57,13 @@ func (p *port) status() control.Port {
 	if !st.Connected {
 		out.QueuePairsInUse = 0 // whatever the next driver will begin with
 	}
-	for i, q := range st.Queues {
-		out.Queues[i] = queue(q)
+	return out
+}
+
+func controlQueues(all []queues.QueueStatus) []control.Queue {
+	out := make([]control.Queue, len(all))
+	for i, q := range all {
+		out[i] = queue(q)
 	}
 	return out
 }
@@ -102,7 +110,7 @@ func (d *Daemon) SetLink(name string, up bool) error {
 	if p == nil {
 		return fmt.Errorf("port %s: %w", name, control.ErrNoPort)
 	}
-	p.device.SetLink(up)
+	p.setLink(up)
 	return nil
 }
 
@@ -111,6 +119,9 @@ func (d *Daemon) Announce(name string) error {
 	p := d.port(name)
 	if p == nil {
 		return fmt.Errorf("port %s: %w", name, control.ErrNoPort)
+	}
+	if p.wire != nil {
+		return fmt.Errorf("port %s: %w: there is no driver behind a port of kind %s", name, control.ErrState, p.cfg.Kind)
 	}
 	st := p.device.Snapshot()
 	switch {
