@@ -18,7 +18,7 @@ UNIT        = $$(go list ./... | grep -v '^vhost-user-nvgre/guest-tests')
 
 FUZZTIME    ?= 10s
 
-.PHONY: help build demo demo-compare test test-unit test-race test-guest fuzz lint golangci cover conformance clean
+.PHONY: help build demo demo-compare bench test test-unit test-race test-guest fuzz lint golangci cover conformance clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ demo: ## two guests exchange traffic through the daemon, on both front ends
 
 demo-compare: ## the same two guests over the daemon, over taps on a bridge, over testpmd
 	@go run ./guest-tests/cmd/compare
+
+bench: ## packet rates of one shard against one core of testpmd; BENCH='--help' for options
+	@go run ./guest-tests/cmd/bench $(BENCH)
 
 test: lint test-unit test-race test-guest ## run all checks and tests
 

@@ -2,17 +2,14 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"vhost-user-nvgre/guest-tests/harness"
-	"vhost-user-nvgre/guest-tests/lab"
 	"vhost-user-nvgre/guest-tests/rig"
 )
 
@@ -96,7 +93,7 @@ func (m *machine) startOurs(ctx context.Context, r Row) (*backend, error) {
 	args := []string{"--shards", "1", "--cpus", strconv.Itoa(m.BackendCPU), "--log-level", "warn"}
 	for i, s := range ports {
 		p := fmt.Sprintf("name=p%d,socket=%s", i, s)
-		if r.NVGRE && m.nvgre {
+		if r.NVGRE {
 			p += ",nvgre=on"
 		}
 		args = append(args, "--port", p)
@@ -107,23 +104,6 @@ func (m *machine) startOurs(ctx context.Context, r Row) (*backend, error) {
 	}
 	b := &backend{name: "ours", process: d.Process(), ports: ports, stop: d.Kill}
 	return b.ready()
-}
-
-// knowsNVGRE asks the daemon whether its ports have NVGRE offloads.
-func knowsNVGRE(ctx context.Context, l *lab.Lab) (bool, error) {
-	path, err := l.GoBuild(ctx, "./cmd/vhost-user-nvgre")
-	if err != nil {
-		return false, err
-	}
-	out, err := exec.CommandContext(ctx, path, "--check", "--port", "name=p,socket=/none,nvgre=on").CombinedOutput()
-	if err == nil {
-		return true, nil
-	}
-	// Exit codes 2 and 3 say that it does not like the settings.
-	if e, ok := errors.AsType[*exec.ExitError](err); ok && (e.ExitCode() == 2 || e.ExitCode() == 3) {
-		return false, nil
-	}
-	return false, fmt.Errorf("bench: asking the daemon for its settings: %w\n%s", err, out)
 }
 
 // startTestpmd runs testpmd with its forwarding thread on the processor that the

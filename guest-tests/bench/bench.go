@@ -50,7 +50,7 @@ type Sample struct {
 type Line struct {
 	Row     Row      `json:"-"`
 	Name    string   `json:"name"`
-	Ours    []Sample `json:"ours,omitempty"` // by round; none if the daemon cannot
+	Ours    []Sample `json:"ours"` // by round
 	Testpmd []Sample `json:"testpmd"`
 }
 
@@ -124,15 +124,12 @@ func (m *machine) measure(ctx context.Context, r Row) (*Line, error) {
 	if err := testpmd.pause(); err != nil {
 		return nil, err
 	}
-	turns := []turn{{testpmd, r.testpmdLoad(), &line.Testpmd}}
-	if !r.Needed || m.nvgre {
-		ours, err := m.startOurs(ctx, r)
-		if err != nil {
-			return nil, err
-		}
-		defer ours.stop()
-		turns = append(turns, turn{ours, r.Load, &line.Ours})
+	ours, err := m.startOurs(ctx, r)
+	if err != nil {
+		return nil, err
 	}
+	defer ours.stop()
+	turns := []turn{{testpmd, r.testpmdLoad(), &line.Testpmd}, {ours, r.Load, &line.Ours}}
 	for round := range m.Rounds {
 		for i := range turns {
 			t := &turns[(i+round)%len(turns)] // Neither is always the first.

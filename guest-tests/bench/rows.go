@@ -13,11 +13,11 @@ type Row struct {
 	Name  string // for selecting it
 	Title string
 	Load  loadgen.Config // without sockets and times
-	// AtLeast is the ratio of ours to testpmd's that is wanted.
-	AtLeast float64
-	// NVGRE switches the ports' NVGRE offloads on. Needed: without them the
-	// daemon cannot do the row at all.
-	NVGRE, Needed bool
+	// AtLeast is the ratio of ours to testpmd's that is wanted, AtLeastGbps our
+	// rate on the reference machine, a 2.3 GHz Xeon.
+	AtLeast, AtLeastGbps float64
+	// NVGRE switches the NVGRE offloads of our ports on.
+	NVGRE bool
 	// Drop: nothing comes out, the back end takes and drops.
 	Drop bool
 	// Testpmd is how testpmd does the same work.
@@ -80,7 +80,7 @@ func Rows() []Row {
 			},
 		},
 		{
-			Name: "nvgre-csum", Title: "NVGRE, 1,496 bytes, inner checksum to do", AtLeast: 1, NVGRE: true,
+			Name: "nvgre-csum", Title: "NVGRE, 1,496 bytes, inner checksum to do", AtLeast: 1, AtLeastGbps: 40, NVGRE: true,
 			Load: loadgen.Config{Kind: loadgen.NVGRECsum, Size: 1496, WithholdReceive: noOffload},
 			Testpmd: Setup{
 				Forward: "csum", Mbufs: 2048, MemMB: 64, Expect: loadgen.Finished,
@@ -93,7 +93,7 @@ func Rows() []Row {
 			},
 		},
 		{
-			Name: "nvgre-super", Title: "NVGRE, 60,000 bytes, segmented at MSS 1,400", AtLeast: 1, NVGRE: true, Needed: true,
+			Name: "nvgre-super", Title: "NVGRE, 60,000 bytes, segmented at MSS 1,400", AtLeast: 1, AtLeastGbps: 45, NVGRE: true,
 			Load: loadgen.Config{Kind: loadgen.NVGRESuper, Size: 60000, MSS: mss, WithholdReceive: noOffload},
 			// It leaves the checksums of segments undone. As "hardware" they cost
 			// it nothing, while in software it would sum the super-frame up, for
