@@ -126,7 +126,10 @@ func TestOthersGoPastWaitingFrames(t *testing.T) {
 	}
 }
 
-// Shows: VNET-081
+// Frames that wait are dropped with the ring that they came from, and its
+// buffers go back.
+//
+// Shows: VNET-053
 func TestStopWithWaitingFrames(t *testing.T) {
 	_, from, to := parkingScene(t)
 	for i := range 20 {
