@@ -33,7 +33,7 @@ func withNVGRE() offload.State {
 // every receiver, for virtio has no way to hand one on; else they are dropped
 // and counted, never sent whole.
 //
-// Shows: NDIS-002, NDIS-003, NDIS-021, NDIS-027, NDIS-039, VNET-064
+// Shows: NDIS-002, NDIS-003, NDIS-021, NDIS-039, VNET-064
 func TestNVGRELargeSend(t *testing.T) {
 	for _, taker := range []virtio.Features{baseFeatures, takerFeatures} {
 		e := newStill(t, 1)
@@ -139,7 +139,7 @@ func TestNVGREPartialChecksum(t *testing.T) {
 // operational, and all of them were found good. Every frame arrives as it was
 // sent. What was found is counted.
 //
-// Shows: NDIS-036, NDIS-058, NDIS-069, NDIS-112, NDIS-113, VNET-063, VNET-067
+// Shows: NDIS-057, NDIS-058, NDIS-069, NDIS-112, NDIS-113, VNET-063, VNET-067
 func TestReceiveValidation(t *testing.T) {
 	plain := offload.DefaultState()
 	plain.Receive = offload.Validation{IPv4: true, TCPv4: true, UDPv4: true, TCPv6: true, UDPv6: true}

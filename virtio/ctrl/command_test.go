@@ -228,7 +228,7 @@ func checkDecode(t *testing.T, name string, got ctrl.Command, err error, want ct
 	}
 }
 
-// Shows: VNET-180, VNET-110, VNET-092
+// Shows: VNET-180, VNET-110
 func TestDecodeNeedsFeature(t *testing.T) {
 	// A valid command of each kind, and the features of which it needs one.
 	tests := []struct {
@@ -279,7 +279,7 @@ func TestDecodeNeedsFeature(t *testing.T) {
 
 // Each feature that statistics depend on, taken away.
 //
-// Shows: VNET-170, VNET-171
+// Shows: VNET-171
 func TestStatsFollowFeatures(t *testing.T) {
 	tests := []struct {
 		gone virtio.Features
@@ -342,7 +342,6 @@ func TestResults(t *testing.T) {
 	}
 }
 
-// Shows: VNET-172, VNET-174
 func TestAppendStats(t *testing.T) {
 	for _, tt := range []struct {
 		typ      uint64
