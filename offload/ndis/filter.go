@@ -120,6 +120,14 @@ func (p *ReceiveFilterParameters) Encode() []byte {
 	return b
 }
 
+// PutID returns a copy of the bytes that p was decoded from with the id of the
+// filter written.
+func (p *ReceiveFilterParameters) PutID(b []byte) []byte {
+	out := append(fields(nil), b...)
+	out.put32(16, p.FilterID)
+	return out
+}
+
 // elements returns the elements of an array that a structure refers to. They
 // are stepped by the size that the structure says, which is at least least.
 func (l *layout) elements(b []byte, offset, count, size uint32, least, most int) ([][]byte, error) {

@@ -1,0 +1,216 @@
+package adapter
+
+import (
+	"fmt"
+	"maps"
+	"sync"
+
+	"vhost-user-nvgre/offload"
+	"vhost-user-nvgre/offload/ndis"
+	"vhost-user-nvgre/virtio"
+)
+
+// Setting is what the data path is to do. It is immutable.
+type Setting struct {
+	Offload offload.State
+	RSS     *RSS  // nil: no RSS parameters are set
+	Hash    *Hash // nil: hashes are not reported, other than those of RSS
+	Filters *Filters
+}
+
+// Hash says how received frames are hashed.
+type Hash struct {
+	Key   [ndis.HashKeySize]byte
+	Types offload.HashTypes
+}
+
+// RSS says to which queue pair a received frame goes.
+type RSS struct {
+	Hash
+	Table   []uint16 // queue pairs by the low bits of the hash; a power of two of them
+	Default uint16   // for frames without a hash
+}
+
+// Target is the adapter's data path and its memory. It is called with the
+// adapter locked: it is not to call the adapter.
+type Target interface {
+	// Apply puts next into force in place of old, of which unchanged parts are
+	// the same pointers. It returns when nothing works by old any more and
+	// what was held in partial processing has been delivered. An error means
+	// that old is still in force.
+	Apply(old, next *Setting) error
+	// Persist remembers the keywords for the next start, in place of all that
+	// were remembered before.
+	Persist(Keywords) error
+	// RSCStatistics returns the counters of receive coalescing.
+	RSCStatistics() ndis.RSCStatistics
+	// Indicate tells those who listen of a change. It does not block; body is
+	// theirs to keep.
+	Indicate(status ndis.Status, body []byte)
+}
+
+// Config describes an adapter.
+type Config struct {
+	QueuePairs int
+	Limits     offload.Limits
+	// Coalescing says that the data path can coalesce received segments.
+	Coalescing bool
+	// VMQueues is how many receive queues there are for receive filters,
+	// besides the default queue; 0: the data path has none.
+	VMQueues int
+	// RSSv2 makes the adapter one that takes RSS parameters by the OIDs of RSS
+	// version 2, and by no others.
+	RSSv2 bool
+	// Keywords are those remembered; what is absent has its default.
+	Keywords Keywords
+	// Framing and NVGRE are what an administrator turns on at every start, in
+	// the place of a protocol driver: OID_OFFLOAD_ENCAPSULATION for both IP
+	// versions, and encapsulated task offload of type GRE_MAC.
+	Framing, NVGRE bool
+}
+
+// Adapter is the state of one port's adapter. Its methods may be called by any
+// goroutine; requests are carried out one at a time.
+type Adapter struct {
+	cfg    Config
+	target Target
+
+	mu       sync.Mutex
+	features virtio.Features
+	keywords Keywords
+	state    *state
+	setting  *Setting
+}
+
+// New returns an adapter as it is after start, before a driver negotiated
+// anything. It does not call target.
+func New(cfg Config, target Target) (*Adapter, error) {
+	if err := cfg.Keywords.Check(); err != nil {
+		return nil, err
+	}
+	if cfg.QueuePairs < 1 || cfg.VMQueues < 0 || cfg.VMQueues >= max(cfg.QueuePairs, 2) {
+		return nil, fmt.Errorf("%d queue pairs with %d receive queues for filters, want 1 or more pairs and fewer queues than pairs", cfg.QueuePairs, cfg.VMQueues)
+	}
+	a := &Adapter{cfg: cfg, target: target, keywords: maps.Clone(cfg.Keywords)}
+	a.start(0)
+	return a, nil
+}
+
+// start brings the adapter into the state after start with the keywords as
+// they are.
+func (a *Adapter) start(f virtio.Features) {
+	a.features = f
+	a.state = a.initial()
+	a.setting = a.compile(a.state, nil)
+}
+
+// Restart begins anew with a driver that negotiated f: everything but the
+// keywords is forgotten. The target is told of the capabilities and the
+// configuration by indications; what it is to do is in Setting, and is not put
+// into force by this.
+func (a *Adapter) Restart(f virtio.Features) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	before := a.hardware()
+	a.start(f)
+	if now := a.hardware(); now != before {
+		a.target.Indicate(ndis.StatusTaskOffloadHardwareCapabilities, now.Encode())
+	}
+	current := a.current(a.state)
+	a.target.Indicate(ndis.StatusTaskOffloadCurrentConfig, current.Encode())
+}
+
+// SetStart changes what Config calls Framing and NVGRE, for the next Restart.
+func (a *Adapter) SetStart(framing, nvgre bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.cfg.Framing, a.cfg.NVGRE = framing, nvgre
+}
+
+// Setting returns what the data path is to do.
+func (a *Adapter) Setting() *Setting {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.setting
+}
+
+// Keywords returns a copy of the keywords that are set.
+func (a *Adapter) Keywords() Keywords {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return maps.Clone(a.keywords)
+}
+
+// Overview is what there is of offloads, for people.
+type Overview struct {
+	Hardware    ndis.Offload  // what can be
+	Current     ndis.Offload  // what is configured
+	Operational offload.State // what frames get, as far as the driver negotiated it
+}
+
+// Overview returns the three in one consistent view.
+func (a *Adapter) Overview() Overview {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return Overview{a.hardware(), a.current(a.state), a.setting.Offload}
+}
+
+// Handle carries out a request and completes it. It returns when its effects
+// are in force and indicated.
+func (a *Adapter) Handle(r Request) Response {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var resp Response
+	c := &call{Request: &r, Response: &resp, a: a, s: a.state}
+	o, known := table[r.OID]
+	h := o.of(r.Type)
+	switch {
+	case !known:
+		resp.Status = c.fail(ndis.StatusNotSupported, "there is no %s here", r.OID)
+		return resp
+	case h == nil:
+		resp.Status = c.fail(ndis.StatusNotSupported, "%s takes no %s", r.OID, r.Type)
+		return resp
+	}
+	if r.Type != Query {
+		c.s = a.state.clone()
+	}
+	resp.Status = h(c)
+	if resp.Status == ndis.StatusSuccess && r.Type != Query {
+		resp.Status = c.commit()
+	}
+	if resp.Status != ndis.StatusSuccess {
+		resp.Output = nil
+		resp.BytesRead = 0
+		resp.SupportedRevision = 0
+	}
+	return resp
+}
+
+// commit makes the copy that was worked on the state.
+func (c *call) commit() ndis.Status {
+	a := c.a
+	if c.keywords != nil {
+		// Before the change, so that what is in force is what a restart finds.
+		if err := a.target.Persist(c.keywords); err != nil {
+			return c.fail(ndis.StatusFailure, "keywords: %v", err)
+		}
+	}
+	next := a.compile(c.s, a.setting)
+	if *next == *a.setting {
+		next = a.setting
+	} else if err := a.target.Apply(a.setting, next); err != nil {
+		if c.keywords != nil {
+			_ = a.target.Persist(a.keywords) // as well as possible
+		}
+		return c.fail(ndis.StatusFailure, "%v", err)
+	}
+	if c.keywords != nil {
+		a.keywords = c.keywords
+	}
+	a.state, a.setting = c.s, next
+	for _, i := range c.indications {
+		a.target.Indicate(i.status, i.body)
+	}
+	return ndis.StatusSuccess
+}
