@@ -69,39 +69,46 @@ func TestParameterFields(t *testing.T) {
 		}{
 			{"nothing", ndis.OffloadParameters{}, func(*ndis.Offload) {}, nil},
 			{
-				"TCP IPv4 off", ndis.OffloadParameters{TCPIPv4Checksum: ndis.ChecksumOff},
+				"TCP IPv4 off",
+				ndis.OffloadParameters{TCPIPv4Checksum: ndis.ChecksumOff},
 				func(o *ndis.Offload) {
 					o.Checksum.IPv4Transmit.TCPChecksum, o.Checksum.IPv4Receive.TCPChecksum = 0, 0
 				},
 				[]string{"rx_checksum_tcp_ipv4"},
 			},
 			{
-				"TCP IPv6 transmit", ndis.OffloadParameters{TCPIPv6Checksum: ndis.ChecksumTx},
+				"TCP IPv6 transmit",
+				ndis.OffloadParameters{TCPIPv6Checksum: ndis.ChecksumTx},
 				func(o *ndis.Offload) { o.Checksum.IPv6Receive.TCPChecksum = 0 },
 				[]string{"rx_checksum_tcp_ipv6"},
 			},
 			{
-				"UDP IPv4 receive", ndis.OffloadParameters{UDPIPv4Checksum: ndis.ChecksumRx},
+				"UDP IPv4 receive",
+				ndis.OffloadParameters{UDPIPv4Checksum: ndis.ChecksumRx},
 				func(o *ndis.Offload) { o.Checksum.IPv4Transmit.UDPChecksum = 0 },
 				nil,
 			},
 			{
-				"UDP IPv6 both", ndis.OffloadParameters{UDPIPv6Checksum: ndis.ChecksumTxRx},
+				"UDP IPv6 both",
+				ndis.OffloadParameters{UDPIPv6Checksum: ndis.ChecksumTxRx},
 				func(*ndis.Offload) {},
 				nil,
 			},
 			{
-				"IPv4 transmit", ndis.OffloadParameters{IPv4Checksum: ndis.ChecksumTx},
+				"IPv4 transmit",
+				ndis.OffloadParameters{IPv4Checksum: ndis.ChecksumTx},
 				func(o *ndis.Offload) { o.Checksum.IPv4Receive.IPChecksum = 0 },
 				[]string{"rx_checksum_ipv4"},
 			},
 			{
-				"LSO IPv4", ndis.OffloadParameters{LSOv2IPv4: ndis.SwitchDisabled},
+				"LSO IPv4",
+				ndis.OffloadParameters{LSOv2IPv4: ndis.SwitchDisabled},
 				func(o *ndis.Offload) { o.LSOv2.IPv4 = ndis.LSOv2Family{} },
 				[]string{"lso_ipv4"},
 			},
 			{
-				"USO IPv6", ndis.OffloadParameters{USOIPv6: ndis.SwitchDisabled},
+				"USO IPv6",
+				ndis.OffloadParameters{USOIPv6: ndis.SwitchDisabled},
 				func(o *ndis.Offload) { o.USO.IPv6 = ndis.USOFamily{} },
 				[]string{"uso_ipv6"},
 			},

@@ -185,7 +185,8 @@ func TestReceiveHash(t *testing.T) {
 		t.Errorf("hash information changed: %+v", s)
 	}
 	for _, bad := range []ndis.ReceiveHashParameters{
-		{Flags: 8}, {Flags: ndis.ReceiveHashEnable, HashInformation: ndis.HashIPv4, Key: key(1)},
+		{Flags: 8},
+		{Flags: ndis.ReceiveHashEnable, HashInformation: ndis.HashIPv4, Key: key(1)},
 		{Flags: ndis.ReceiveHashEnable, HashInformation: ndis.HashToeplitz | ndis.HashIPv4},
 	} {
 		r.set(ndis.OIDReceiveHash, &bad, ndis.StatusInvalidParameter)
