@@ -209,7 +209,7 @@ func TestEnumerations(t *testing.T) {
 
 // What filters claim, and which there cannot be.
 //
-// Shows: NDIS-070, NDIS-219, NDIS-220, NDIS-222, NDIS-223, NDIS-224, NDIS-225, NDIS-227
+// Shows: NDIS-070, NDIS-219, NDIS-220, NDIS-222, NDIS-223, NDIS-225, NDIS-227
 func TestFilters(t *testing.T) {
 	r := newRig(t, vmqConfig())
 	field := func(change func(*ndis.FilterField)) ndis.FilterField {
