@@ -116,6 +116,9 @@ func (g *Guest) kernelParams() []string {
 		agentproto.ParamHostname + "=" + g.Name,
 		agentproto.ParamModules + "=" + strings.Join(g.Modules, ","),
 	}
+	if khz := tscKHz(); khz != 0 {
+		p = append(p, fmt.Sprintf("tsc_early_khz=%d", khz))
+	}
 	if !g.Verbose {
 		p = append(p, "quiet")
 	}
