@@ -55,7 +55,17 @@ func (s *session) setStatus(m *message) error {
 	return nil
 }
 
-func (s *session) getStatus(m *message) error { return s.answerU64(m, uint64(s.backend.Status())) }
+// statusFeaturesOK is set by a driver when it has acknowledged features and
+// stays set when the device can do with them.
+const statusFeaturesOK = 8
+
+func (s *session) getStatus(m *message) error {
+	status := s.backend.Status()
+	if s.featuresErr != nil {
+		status &^= statusFeaturesOK
+	}
+	return s.answerU64(m, uint64(status))
+}
 
 // resetDevice brings rings and device into their initial state. Descriptors
 // other than for kicks stay, and so do memory, features and the owner: the

@@ -186,9 +186,17 @@ func TestFeaturesWithoutProtocolBit(t *testing.T) {
 		"SetQueueEnabled 3 true", "SetQueueEnabled 4 true")
 }
 
+// Shows: VNET-002
 func TestFeaturesRefusedByBackend(t *testing.T) {
 	b := newFake(t)
 	r := ready(t, b)
+	status := func(want uint64) {
+		t.Helper()
+		must(t, r.Do(wire.SetStatus, wire.AppendU64(nil, 0xb)))
+		if v, err := r.U64(wire.GetStatus, nil); err != nil || v != want {
+			t.Errorf("GET_STATUS after SET_STATUS 0xb = 0x%x, %v, want 0x%x", v, err, want)
+		}
+	}
 	b.answer(func() { b.refuseFeatures = errors.New("guest_tso4 without guest_csum") })
 	features := wire.AppendU64(nil, 1<<30|uint64(virtio.FeatureVersion1|virtio.FeatureGuestTSO4))
 	r.refused(wire.SetFeatures, features)
@@ -198,6 +206,7 @@ func TestFeaturesRefusedByBackend(t *testing.T) {
 	if !r.log.has("warn SET_FEATURES refused: guest_tso4 without guest_csum") {
 		t.Errorf("log lacks the reason:\n%s", r.log)
 	}
+	status(3) // without FEATURES_OK
 	b.take()
 	r.place(0, 0)
 	r.refused(wire.SetVringKick, ringFDOf(0), newEventfd(t).Int())
@@ -210,6 +219,7 @@ func TestFeaturesRefusedByBackend(t *testing.T) {
 	b.answer(func() { b.refuseFeatures = nil })
 	must(t, r.Do(wire.SetFeatures, features))
 	b.want("SetFeatures guest_tso4,version_1", "StartQueue 0 size 256 base 0 kick true")
+	status(0xb)
 	if got := r.e.Snapshot().Rings[0]; got.Fault != "" {
 		t.Errorf("Snapshot().Rings[0] = %+v, want no fault", got)
 	}
