@@ -10,7 +10,7 @@ import (
 // own, in the layout of virtio: a packet header of virtio.NetHdrSize bytes in
 // front of each frame.
 //
-// A Wire may be a LinkSetter too, its rings LossyRings.
+// A Wire may be a LinkSetter and a Watcher too, its rings LossyRings.
 type Wire interface {
 	// Pairs returns the queue pairs, at least one, always the same.
 	Pairs() []WirePair
@@ -52,4 +52,12 @@ type LossyRing interface {
 type LinkSetter interface {
 	// SetLink is called by one goroutine at a time, while others use the rings.
 	SetLink(up bool)
+}
+
+// Watcher is a wire that finds out by itself when it has come to its end, also
+// while nothing is sent or received.
+type Watcher interface {
+	// Watch has gone called when that happens, at most once and by any
+	// goroutine, unless Close returned before. It is called once.
+	Watch(gone func(error))
 }

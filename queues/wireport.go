@@ -72,6 +72,9 @@ func (e *Engine) AddWire(cfg WireConfig, w Wire) (*WirePort, error) {
 		e.RemoveWire(p)
 		return nil, fmt.Errorf("port %s: %w", cfg.Name, err)
 	}
+	if w, ok := w.(Watcher); ok {
+		w.Watch(p.fail)
+	}
 	return p, nil
 }
 

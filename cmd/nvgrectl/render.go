@@ -85,7 +85,7 @@ func renderWire(w io.Writer, p *control.Port) {
 	if p.MTU != 0 {
 		mtu = strconv.Itoa(p.MTU)
 	}
-	fmt.Fprintf(w, "port %s: link %s, %s, mtu %s, %d of %s in use\n", p.Name, link(p), p.Place, mtu,
+	fmt.Fprintf(w, "port %s: link %s, %s, %s, mtu %s, %d of %s in use\n", p.Name, link(p), p.Kind, p.Place, mtu,
 		p.QueuePairsInUse, count(p.QueuePairs, "queue pair"))
 	wrap(w, "  features   ", orDash(p.Negotiated))
 }

@@ -44,7 +44,7 @@ func example(now time.Time) *control.Status {
 				Offered: []string{"csum", "version_1"},
 			},
 			{
-				Name: "up0", Kind: "tap", Place: "tap tap0", LinkUp: true, QueuePairs: 2, QueuePairsInUse: 1,
+				Name: "up0", Kind: "tap", Place: "interface tap0", LinkUp: true, QueuePairs: 2, QueuePairsInUse: 1,
 				Negotiated: []string{"csum", "guest_csum", "host_tso4"},
 				Queues: []control.Queue{
 					{Index: 0, Kind: "rx", State: "running", Size: 16, Shard: -1, Packets: 5, Bytes: 300, Drops: map[string]uint64{"wire_down": 2}},

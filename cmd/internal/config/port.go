@@ -14,11 +14,13 @@ const (
 	maxQueuePairs = 64
 )
 
+var allKinds = []Kind{KindVhostUser, KindTap, KindPacket}
+
 // What a setting is for.
 var (
 	forGuests     = []Kind{KindVhostUser}
-	forInterfaces = []Kind{KindTap}
-	withPairs     = append(slices.Clone(forInterfaces), KindVhostUser)
+	forInterfaces = []Kind{KindTap, KindPacket}
+	withPairs     = append([]Kind{KindVhostUser}, forInterfaces...)
 )
 
 // portSettings are the settings of a [[port]] table and of --port.
@@ -33,18 +35,20 @@ var portSettings = []setting[Port]{
 		},
 	},
 	{
-		key: "kind", kind: text, want: "vhost-user or tap",
-		help: "what the port leads to: vhost-user (a virtual machine) or tap (a tap device)",
+		key: "kind", kind: text, want: kinds(allKinds),
+		help: "what the port leads to: vhost-user (a virtual machine), tap (a tap device) or packet (a network interface)",
 		get:  func(p *Port) string { return string(p.Kind) },
 		set: func(p *Port, v string) error {
-			k, err := oneOf(v, string(KindVhostUser), string(KindTap))
-			p.Kind = Kind(k)
-			return err
+			if !slices.Contains(allKinds, Kind(v)) {
+				return errUnknown
+			}
+			p.Kind = Kind(v)
+			return nil
 		},
 	},
 	{
 		key: "interface", kind: text, only: forInterfaces, want: "the name of a network interface, 1 to 15 characters without white space, slash and colon",
-		help: "network interface of a tap",
+		help: "network interface of a tap or packet port",
 		get:  func(p *Port) string { return p.Interface },
 		set: func(p *Port, v string) (err error) {
 			p.Interface, err = parseInterface(v)

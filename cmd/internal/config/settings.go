@@ -43,7 +43,7 @@ type Port struct {
 	Speed       int        // Mbit/s; 0: unknown
 	LinkUp      bool
 	Withhold    virtio.Features
-	Interface   string // of a tap
+	Interface   string // of a tap or packet port
 	Netns       string // file that names the network namespace of Interface; "": that of the process
 
 	// Offloads that are operational.
@@ -60,6 +60,7 @@ type Kind string
 const (
 	KindVhostUser Kind = "vhost-user" // a virtual machine
 	KindTap       Kind = "tap"        // a tap device
+	KindPacket    Kind = "packet"     // a network interface of the host
 )
 
 // IsWire reports whether a port of that kind leads to something that is no
@@ -135,8 +136,8 @@ func (p *Port) Offloads() offload.State {
 // Endpoint says in words where the port leads.
 func (p *Port) Endpoint() string {
 	switch {
-	case p.Kind == KindTap:
-		place := "tap " + p.Interface
+	case p.Interface != "":
+		place := "interface " + p.Interface
 		if p.Netns != "" {
 			place += " in " + p.Netns
 		}

@@ -6,6 +6,7 @@ import (
 	"vhost-user-nvgre/cmd/internal/config"
 	"vhost-user-nvgre/cmd/internal/control"
 	"vhost-user-nvgre/queues"
+	"vhost-user-nvgre/queues/wire/packet"
 	"vhost-user-nvgre/queues/wire/tap"
 )
 
@@ -27,16 +28,25 @@ func (d *Daemon) openWire(cfg *config.Port) (*port, error) {
 }
 
 // makeWire opens what the port leads to.
-func (p *port) makeWire() error {
-	cfg := &p.cfg
-	t, err := tap.Open(tap.Config{
-		Device: cfg.Interface, Netns: cfg.Netns, QueuePairs: cfg.QueuePairs, MTU: cfg.MTU, Withhold: cfg.Withhold,
-	})
-	if err != nil {
-		return err
+func (p *port) makeWire() (err error) {
+	c := &p.cfg
+	switch c.Kind {
+	case config.KindTap:
+		var w *tap.Wire
+		w, err = tap.Open(tap.Config{Device: c.Interface, Netns: c.Netns, QueuePairs: c.QueuePairs, MTU: c.MTU, Withhold: c.Withhold})
+		if err == nil {
+			p.wire, c.Interface = w, w.Device() // the kernel may have chosen it
+		}
+	case config.KindPacket:
+		var w *packet.Wire
+		w, err = packet.Open(packet.Config{Interface: c.Interface, Netns: c.Netns, QueuePairs: c.QueuePairs, Withhold: c.Withhold})
+		if err == nil {
+			p.wire = w
+		}
+	default:
+		err = fmt.Errorf("kind %q: no wire", c.Kind)
 	}
-	p.wire, cfg.Interface = t, t.Device() // the kernel may have chosen it
-	return nil
+	return err
 }
 
 // removeWire takes the port of a wire down.

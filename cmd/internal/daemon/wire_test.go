@@ -73,7 +73,7 @@ func TestTapPort(t *testing.T) {
 	r.swapSuperFrames(mac, "tap0")
 
 	_, p := r.status("up0")
-	if p.Kind != "tap" || p.Place != "tap tap0" || !p.LinkUp || p.MTU != 9000 || p.QueuePairs != 2 || p.QueuePairsInUse != 2 || p.Mode != "" || p.MAC != "" {
+	if p.Kind != "tap" || p.Place != "interface tap0" || !p.LinkUp || p.MTU != 9000 || p.QueuePairs != 2 || p.QueuePairsInUse != 2 || p.Mode != "" || p.MAC != "" {
 		t.Errorf("status %+v", p)
 	}
 	if _, p := r.status("vm"); p.Kind != "vhost-user" || p.Place != vm.Socket+" (server)" {
@@ -105,13 +105,62 @@ func TestTapPort(t *testing.T) {
 	r.signals <- syscall.SIGHUP
 	r.until("having the port again", func() bool {
 		_, p := r.status("up0")
-		return p != nil && p.Place == "tap tap9" && !p.LinkUp
+		return p != nil && p.Place == "interface tap9" && !p.LinkUp
 	})
+}
+
+// TestPacketPort is the same over a veth pair.
+func TestPacketPort(t *testing.T) {
+	if !inNamespaces(t, syscall.CLONE_NEWNET) {
+		return
+	}
+	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "veth0"}, PeerName: "veth1"}); err != nil {
+		t.Fatal(err)
+	}
+	setUp(t, "veth1")
+	var vm config.Port
+	r := run(t, func(dir string, s *config.Settings) {
+		vm = portIn(dir, "vm")
+		s.Ports = []config.Port{vm, wireIn(config.KindPacket, "up0", "veth1")}
+	})
+	mac := vm.Address()
+	configure(t, "veth0", mac)
+	r.swapSuperFrames(mac, "veth0")
+	if _, p := r.status("up0"); p.Kind != "packet" || p.Place != "interface veth1" || p.QueuePairsInUse != 1 {
+		t.Errorf("status %+v", p)
+	}
+	l, err := netlink.LinkByName("veth0")
+	if err == nil {
+		err = netlink.LinkDel(l)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.until("saying that the interface is gone", func() bool {
+		_, p := r.status("up0")
+		q := queueOf(p, 1)
+		return q.State == "broken" && q.Reason == "interface veth1 is gone"
+	})
+	if _, p := r.status("vm"); queueOf(p, 1).State != "running" {
+		t.Errorf("the guest's port: %+v, want it running", p)
+	}
+}
+
+func setUp(t *testing.T, device string) {
+	t.Helper()
+	l, err := netlink.LinkByName(device)
+	if err == nil {
+		err = netlink.LinkSetUp(l)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // configure gives an interface 10.9.0.1/24 and tells it where 10.9.0.2 is.
 func configure(t *testing.T, device string, mac virtio.MAC) {
 	t.Helper()
+	setUp(t, device)
 	l, err := netlink.LinkByName(device)
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +171,6 @@ func configure(t *testing.T, device string, mac virtio.MAC) {
 	}
 	for _, err := range []error{
 		netlink.AddrAdd(l, addr),
-		netlink.LinkSetUp(l),
 		netlink.NeighAdd(&netlink.Neigh{
 			LinkIndex: l.Attrs().Index, State: netlink.NUD_PERMANENT, IP: net.IP{10, 9, 0, 2}, HardwareAddr: mac[:],
 		}),
@@ -223,6 +271,8 @@ func TestWireRefused(t *testing.T) {
 	}{
 		{notTap, "port up0: tap: interface veth0: it is there already and is no tap device"},
 		{nowhere, "port up0: tap: network namespace: open /nowhere: no such file"},
+		{wireIn(config.KindPacket, "up0", "veth9"), "port up0: there is no interface veth9: "},
+		{wireIn(config.KindPacket, "up0", "lo"), "port up0: interface lo is not one for Ethernet"},
 		{noFeature, "port up0: tap tap0: mq is nothing a tap device has"},
 	} {
 		refused(t, tt.port, exitFailure, tt.want)
@@ -253,4 +303,5 @@ func TestWireNotPermitted(t *testing.T) {
 		return
 	}
 	refused(t, wireIn(config.KindTap, "up0", "nvgretest0"), exitPermission, "operation not permitted")
+	refused(t, wireIn(config.KindPacket, "up0", "lo"), exitPermission, "operation not permitted")
 }

@@ -25,7 +25,7 @@ func (c *Control) Close() { unix.Close(c.fd) }
 // do runs a request whose argument change completes.
 func (c *Control) do(what string, request uint, name string, change func(*unix.Ifreq)) (*unix.Ifreq, error) {
 	r, err := unix.NewIfreq(name)
-	if err != nil {
+	if err != nil || name == "" {
 		return nil, fmt.Errorf("interface name %q: want 1 to 15 characters", name)
 	}
 	if change != nil {
@@ -73,4 +73,13 @@ func (c *Control) SetUp(name string) error {
 	}
 	_, err = c.do("set it up", unix.SIOCSIFFLAGS, name, func(r *unix.Ifreq) { r.SetUint16(flags | unix.IFF_UP) })
 	return err
+}
+
+// MTU returns the MTU of an interface.
+func (c *Control) MTU(name string) (int, error) {
+	r, err := c.do("look at its MTU", unix.SIOCGIFMTU, name, nil)
+	if err != nil {
+		return 0, err
+	}
+	return int(r.Uint32()), nil
 }

@@ -154,6 +154,11 @@ func (n *Namespace) Delete(t testing.TB, name string) { n.change(t, name, netlin
 // Down sets an interface down.
 func (n *Namespace) Down(t testing.TB, name string) { n.change(t, name, netlink.LinkSetDown) }
 
+// SetMTU sets the MTU of an interface.
+func (n *Namespace) SetMTU(t testing.TB, name string, mtu int) {
+	n.change(t, name, func(l netlink.Link) error { return netlink.LinkSetMTU(l, mtu) })
+}
+
 func (n *Namespace) change(t testing.TB, name string, f func(netlink.Link) error) {
 	t.Helper()
 	n.Must(t, func() error {
