@@ -140,6 +140,9 @@ func (f *Frame) parse() {
 	}
 }
 
+// MaxSegments bounds the segments that a super-frame is split into.
+func (f *Frame) MaxSegments() int { return f.Len/max(1, int(f.Hdr.GSOSize)) + 1 }
+
 // IsSuper reports whether the frame is to be segmented somewhere. It holds
 // after Admit.
 func (f *Frame) IsSuper() bool { return f.Hdr.GSOType != virtio.GSONone }

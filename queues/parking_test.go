@@ -151,6 +151,32 @@ func TestStopWithWaitingFrames(t *testing.T) {
 	}
 }
 
+// A super-frame that is split for its receiver arrives with all of its segments
+// or waits.
+func TestSuperFrameWaitsForRoom(t *testing.T) {
+	e := newStill(t, 1)
+	from := plug(t, e, 1, nicOptions{features: senderFeatures})
+	to := plug(t, e, 2, nicOptions{rxBuf: noBuffers})
+	to.send(0, virtio.NetHdr{}, frame(from.mac, to.mac, 60))
+	from.recv(0)
+	f := flow{dst: to.mac, src: from.mac, from: 1, to: 2, sport: 3, dport: 4}
+	b, h := f.super(t, bytesOf(10*1400, 1), 1400)
+	from.send(0, h, b)
+	for range 9 {
+		to.rx(0).room(2048)
+		to.silent(0)
+	}
+	to.rx(0).room(2048)
+	to.rx(0).room(2048) // as many segments as the length allows
+	if got := len(to.all(0)); got != 10 {
+		t.Errorf("%d frames arrived, want 10", got)
+	}
+	from.reaped(0)
+	if d := to.dropped(); len(d) != 0 {
+		t.Errorf("drops %v, want none", d)
+	}
+}
+
 func TestReceiverGoesWhileFramesWait(t *testing.T) {
 	for name, do := range map[string]func(from, to *nic){
 		"stopped":  func(_, to *nic) { to.port.StopQueue(0) },

@@ -66,10 +66,15 @@ func (q *rxQueue) open(st *portState) bool {
 // nothing, if the ring has too few buffers at the moment.
 func (q *rxQueue) put(s *shard, f *offload.Frame, st *portState) bool {
 	before := q.count.packets
-	v := offload.OK
-	if f.Whole(&st.receiver) {
+	var v offload.Verdict
+	switch {
+	case f.Whole(&st.receiver):
 		v = q.copyWhole(f)
-	} else {
+	// Half of a super-frame's segments would be worse than none: the sender
+	// has to send the others again.
+	case f.IsSuper() && !q.ahead(min(f.MaxSegments(), q.ring.Size()/2)):
+		v = offload.NoRoom
+	default:
 		v = s.worker.Deliver(f, &st.receiver, q)
 	}
 	switch {
@@ -189,6 +194,17 @@ func (q *rxQueue) gather() bool {
 			return false
 		}
 	}
+}
+
+// ahead takes chains from the ring until n are at hand, and reports whether
+// there are as many.
+func (q *rxQueue) ahead(n int) bool {
+	for len(q.batch.Chains)-q.pos < n {
+		if !q.refill() {
+			return false
+		}
+	}
+	return true
 }
 
 // refill takes more chains from the ring.

@@ -42,8 +42,8 @@ func (w *memoryWire) Close() error              { return nil }
 func newMemoryWire(t testing.TB, pairs, size int, events bool) *memoryWire {
 	w := &memoryWire{t: t, features: allOffloads}
 	for range pairs {
-		in := &memoryIn{memoryRing: memoryRing{wire: w}}
-		out := &memoryOut{memoryRing: memoryRing{wire: w}}
+		in := &memoryIn{memoryRing: memoryRing{wire: w, size: 256}}
+		out := &memoryOut{memoryRing: memoryRing{wire: w, size: size}}
 		for range size {
 			out.bufs = append(out.bufs, make([]byte, 12+65607))
 		}
@@ -65,6 +65,7 @@ func newMemoryWire(t testing.TB, pairs, size int, events bool) *memoryWire {
 // memoryRing is what both directions share.
 type memoryRing struct {
 	wire *memoryWire
+	size int
 	mu   sync.Mutex
 	busy atomic.Int32
 	lost map[string][2]uint64 // frames and bytes
@@ -85,7 +86,7 @@ func (r *memoryRing) use() func() {
 	}
 }
 
-func (r *memoryRing) Size() int                    { return 256 }
+func (r *memoryRing) Size() int                    { return r.size }
 func (r *memoryRing) NeedNotify() bool             { return false }
 func (r *memoryRing) Disarm()                      {}
 func (r *memoryRing) Base() uint32                 { return 0 }
