@@ -17,11 +17,10 @@ const sigkill = syscall.SIGKILL
 const rebinds = 10
 
 // testBind takes the driver off the device and puts it back, again and again,
-// while one guest sends to it all the time and others talk to each other.
+// while another guest sends to it all the time.
 func testBind(ctx context.Context, t *testing.T, s *scene, f rig.FrontEnd) {
 	p := s.guests[f]
 	a, b := s.others(f)
-	defer background(ctx, t, a, b)()
 	defer flood(ctx, t, s, a, p)()
 	start := s.MustStatus(t)
 	for round := range rebinds {

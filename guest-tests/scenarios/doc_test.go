@@ -4,5 +4,5 @@
 // TestCombinations passes traffic in every combination of what a front end may
 // negotiate. TestScenes does one thing after the other to three guests that
 // share a daemon, one for each front end; what it does is in the file named
-// after it.
+// after it. TestRestart ends the daemon under running guests.
 package scenarios
