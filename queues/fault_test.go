@@ -148,8 +148,8 @@ func TestTruncatedCommand(t *testing.T) {
 	n := plug(t, e, 3, nicOptions{features: ctrlFeatures})
 	r := n.startCtrl()
 	r.Add(elem(n.place([]byte{0, 0, 1}), 3), vringtest.Elem{Addr: n.mem.Info.Guest + n.mem.Info.Size - 1, Len: 1, Write: true})
-	r.Publish()
 	n.truncate(int64(n.mem.Info.Size - 4096))
+	r.Publish() // not before: the queue may look without being kicked
 	r.kick.Signal()
 	n.brokeAll()
 	exchange(t, a, b, 60)
