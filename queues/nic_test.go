@@ -49,10 +49,12 @@ type ring struct {
 	popped          [][]vringtest.Elem          // receive buffers given back
 }
 
+// close may be called more than once.
 func (r *ring) close() {
-	r.kick.Close()
-	r.call.Close()
-	r.err.Close()
+	for _, e := range []**eventfd.FD{&r.kick, &r.call, &r.err} {
+		(*e).Close()
+		*e = nil
+	}
 }
 
 // ConfigChanged is what a port calls of its front end.
