@@ -16,9 +16,11 @@ GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # Everything but what boots guests.
 UNIT        = $$(go list ./... | grep -v '^vhost-user-nvgre/guest-tests')
 
+TOOLPATH    = PATH='$(CURDIR)/.cache/tools':"$$PATH"
+
 FUZZTIME    ?= 10s
 
-.PHONY: help build demo demo-compare bench test test-unit test-race test-guest fuzz lint golangci cover conformance clean
+.PHONY: help build demo demo-compare bench tools test test-unit test-race test-guest fuzz lint golangci cover conformance clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,14 +39,22 @@ bench: ## packet rates of one shard against one core of testpmd; BENCH='--help' 
 
 test: lint test-unit test-race test-guest ## run all checks and tests
 
-test-unit: ## run the unit tests and the seeds of the fuzz targets
-	go test -timeout 10m $(UNIT)
+test-unit: tools ## run the unit tests and the seeds of the fuzz targets
+	$(TOOLPATH) go test -timeout 10m $(UNIT)
 
-test-race: ## the same under the race detector
-	CGO_ENABLED=1 go test -race -timeout 20m $(UNIT)
+test-race: tools ## the same under the race detector
+	$(TOOLPATH) CGO_ENABLED=1 go test -race -timeout 20m $(UNIT)
 
 test-guest: ## boot guests and test the daemon from outside (fetches QEMU and a kernel)
 	go test -count 1 -p 1 -timeout 90m ./guest-tests/...
+
+# Programs that unit tests check results with.
+tools:
+	@mkdir -p .cache/tools
+	@go build -o .cache/tools/lab ./guest-tests/cmd/lab
+	@printf '#!/bin/sh\nexec "%s/lab" run tshark "$$@"\n' '$(CURDIR)/.cache/tools' > .cache/tools/tshark
+	@chmod +x .cache/tools/tshark
+	.cache/tools/lab prepare tshark
 
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	scripts/fuzz.sh $(FUZZTIME)
