@@ -120,8 +120,6 @@ func (s *segment) read(f *Frame, kind Kind, fix *fixed, ecn *uint16) class {
 	}
 	le := binary.LittleEndian
 	h := f.Head
-	var pseudo checksum.Acc
-	length := l.End - uint32(l.L4)
 	var ip uint64
 	if l.Net == packet.IPv4 {
 		v4 := l.IPv4Header(h)
@@ -132,27 +130,25 @@ func (s *segment) read(f *Frame, kind Kind, fix *fixed, ecn *uint16) class {
 		*ecn = uint16(ip & ecnIPv4)
 		fix.ip = ip & fixedIPv4
 		s.ttl = v4[ipv4TTL]
-		pseudo = checksum.PseudoIPv4(l.IPv4Addrs(h), l.Protocol, length)
 	} else {
 		v6 := l.IPv6Header(h)
 		ip = uint64(le.Uint32(v6[:]))
 		*ecn = uint16(ip & ecnIPv6)
 		fix.ip = ip & fixedIPv6
 		s.ttl = v6[ipv6HopLimit]
-		pseudo = checksum.PseudoIPv6(l.IPv6Addrs(h), l.Protocol, length)
 	}
 	s.payload = l.End - uint32(l.Payload)
 	fix.eth0, fix.eth1 = le.Uint64(h), le.Uint64(h[ethSize-8:])
 	fix.l3, fix.header = l.L3, l.Payload
 	if kind.tcp() {
-		return s.readTCP(f, pseudo, fix, ecn)
+		return s.readTCP(f, fix, ecn)
 	}
 	// All of the IP header's first bytes count, and the TTL.
 	fix.ip |= uint64(*ecn) | uint64(s.ttl)<<32
-	return s.readUDP(f, pseudo, fix)
+	return s.readUDP(f, fix)
 }
 
-func (s *segment) readTCP(f *Frame, pseudo checksum.Acc, fix *fixed, ecn *uint16) class {
+func (s *segment) readTCP(f *Frame, fix *fixed, ecn *uint16) class {
 	le, be := binary.LittleEndian, binary.BigEndian
 	l := &f.Info.Outer
 	t := (*[tcpSize]byte)(f.Head[l.L4:])
@@ -178,7 +174,7 @@ func (s *segment) readTCP(f *Frame, pseudo checksum.Acc, fix *fixed, ecn *uint16
 	*ecn |= uint16(flags & (flagECE | flagCWR))
 	s.seq, s.ack = be.Uint32(t[tcpSeq:]), be.Uint32(t[tcpAck:])
 	s.flags, s.window = flags, be.Uint16(t[tcpWindow:])
-	return s.sum(f, pseudo, tcpChecksum)
+	return s.sum(f, tcpChecksum)
 }
 
 // options looks through TCP options other than the usual. It is false if there
@@ -200,7 +196,7 @@ func (s *segment) options(o []byte) bool {
 	return true
 }
 
-func (s *segment) readUDP(f *Frame, pseudo checksum.Acc, fix *fixed) class {
+func (s *segment) readUDP(f *Frame, fix *fixed) class {
 	l := &f.Info.Outer
 	u := (*[udpSize]byte)(f.Head[l.L4:])
 	// What is behind the datagram in its packet would become payload.
@@ -218,22 +214,23 @@ func (s *segment) readUDP(f *Frame, pseudo checksum.Acc, fix *fixed) class {
 		s.check = false
 		return mergeable
 	}
-	return s.sum(f, pseudo, udpChecksum)
+	return s.sum(f, udpChecksum)
 }
 
 // sum finds out what is known of the transport checksum.
-func (s *segment) sum(f *Frame, pseudo checksum.Acc, offset uint16) class {
+func (s *segment) sum(f *Frame, offset uint16) class {
 	s.check = f.Hdr.Flags&virtio.HdrDataValid == 0
 	if f.Hdr.Flags&virtio.HdrNeedsCsum == 0 {
 		return mergeable
 	}
-	at := f.Info.Outer.L4
+	l := &f.Info.Outer
+	at := l.L4
 	if f.Hdr.CsumStart != at || f.Hdr.CsumOffset != offset {
 		return apart
 	}
 	// A wrong sum of the pseudo-header makes a wrong checksum, which a unit
 	// would put right.
-	if !same(pseudo, binary.LittleEndian.Uint16(f.Head[at+offset:])) {
+	if !same(pseudo(l, f.Head, l.End-uint32(at)), binary.LittleEndian.Uint16(f.Head[at+offset:])) {
 		return exceptional
 	}
 	s.check = false
