@@ -17,6 +17,11 @@ numbering and words; the hostile inputs are faults of other back ends.
 and from the comments of the tests; do not edit it. What is *not shown yet*
 awaits the part that is named; a requirement in scope without a test fails
 ` + "`make test`" + `.
+
+A test stands for as much as its package sees: one of virtio/ctrl or of
+offload/ndis shows what is understood and decided, one of offload what happens
+to a frame, one of queues what happens between rings, one of guest-tests what a
+guest finds.
 `
 
 // markdown returns the report.
