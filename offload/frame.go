@@ -140,8 +140,12 @@ func (f *Frame) parse() {
 	}
 }
 
-// MaxSegments bounds the segments that a super-frame is split into.
-func (f *Frame) MaxSegments() int { return f.Len/max(1, int(f.Hdr.GSOSize)) + 1 }
+// Segments returns how many segments a super-frame is split into. It holds
+// after Admit.
+func (f *Frame) Segments() int {
+	size := max(1, int(f.Hdr.GSOSize))
+	return (f.Len - int(f.Hdr.HdrLen) + size - 1) / size
+}
 
 // IsSuper reports whether the frame is to be segmented somewhere. It holds
 // after Admit.

@@ -72,7 +72,7 @@ func (q *rxQueue) put(s *shard, f *offload.Frame, st *portState) bool {
 		v = q.copyWhole(f)
 	// Half of a super-frame's segments would be worse than none: the sender
 	// has to send the others again.
-	case f.IsSuper() && !q.ahead(min(f.MaxSegments(), q.ring.Size()/2)):
+	case f.IsSuper() && !q.ahead(min(f.Segments(), q.ring.Size()/2)):
 		v = offload.NoRoom
 	default:
 		v = s.worker.Deliver(f, &st.receiver, q)

@@ -143,3 +143,56 @@ func TestUnfinishedFrames(t *testing.T) {
 		}
 	}
 }
+
+// A super-frame's buffer goes back when all of its segments are where they
+// belong, or given up; never does a part of it arrive.
+//
+// Shows: NDIS-152, VNET-062
+func TestSuperFrameCompletes(t *testing.T) {
+	for _, room := range []int{0, 1, 4} {
+		e := newStill(t, 1)
+		a, b := plug(t, e, 1, nicOptions{features: senderFeatures}), plug(t, e, 2, nicOptions{rxBuf: noBuffers})
+		b.send(0, virtio.NetHdr{}, frame(a.mac, b.mac, 60)) // be learned
+		a.recv(0)
+		for range room {
+			b.rx(0).room(2048)
+		}
+		payload := bytesOf(5*1000, 3)
+		image, h := flow{dst: b.mac, src: a.mac, udp: true, from: 1, to: 2, sport: 3, dport: 4}.super(t, payload, 1000)
+		a.send(0, h, image)
+		b.silent(0)
+		if n := a.reap(0); n != 0 {
+			t.Errorf("room for %d of 5 datagrams: the buffer came back before they had left", n)
+		}
+		for range 5 - room {
+			b.rx(0).room(2048)
+		}
+		var got []byte
+		for _, f := range b.all(0) {
+			got = append(got, decoded(t, "datagram", f.b)...)
+		}
+		if !bytes.Equal(got, payload) {
+			t.Errorf("room for %d, then for all: %d bytes came, want the %d that were sent", room, len(got), len(payload))
+		}
+		a.reaped(0)
+		if q := b.queueStatus(0); q.Packets != 5 || len(q.Drops) != 0 {
+			t.Errorf("counted %d datagrams and the drops %v, want 5 and none", q.Packets, q.Drops)
+		}
+		// Nobody makes room.
+		for b.rx(0).Free() < 256 {
+			b.port.StopQueue(0)
+			b.startRing(0, 0)
+		}
+		a.send(0, h, image)
+		if n := a.reap(0); n != 0 {
+			t.Errorf("no room: the buffer came back at once")
+		}
+		e.start = e.start.Add(-2 * parkLimit)
+		settle(e)
+		if n := a.reap(0); n != 1 {
+			t.Errorf("no room for long: %d buffers came back, want the one", n)
+		}
+		b.silent(0)
+		b.drops(dropRxFull, 1)
+	}
+}
