@@ -58,6 +58,12 @@ func newSplit(m *guestmem.Map, c Config) (*split, error) {
 	}
 	// What earlier devices completed is in guest memory; a fresh ring has 0.
 	q.used = q.mem.loadUsedIndex()
+	if c.Base == 0 {
+		// DPDK's virtio-user says 0 also when its driver goes on after it lost
+		// the back end before. That one completed in order, so what follows is
+		// still to do.
+		q.next, q.seenAvail = q.used, q.used
+	}
 	q.Disarm()
 	return q, nil
 }
