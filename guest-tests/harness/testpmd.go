@@ -81,10 +81,12 @@ func (p *Testpmd) arguments() []string {
 	}
 	if p.HugePages {
 		// In memory: no hugetlbfs needs to be mounted.
-		args = append(args, "--in-memory", "--single-file-segments")
+		args = append(args, "--in-memory")
 	} else {
 		args = append(args, "--no-huge")
 	}
+	// As few regions as possible to share, for a front end.
+	args = append(args, "--single-file-segments")
 	for _, v := range p.Vdevs {
 		args = append(args, "--vdev", v)
 	}

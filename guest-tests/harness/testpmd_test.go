@@ -14,7 +14,7 @@ func TestTestpmdArguments(t *testing.T) {
 	}{
 		{
 			Testpmd{Vdevs: []string{"net_vhost0,iface=/s"}},
-			"-l 0,1 --main-lcore 0 --no-pci --file-prefix testpmd -m 256 --no-huge --vdev net_vhost0,iface=/s " +
+			"-l 0,1 --main-lcore 0 --no-pci --file-prefix testpmd -m 256 --no-huge --single-file-segments --vdev net_vhost0,iface=/s " +
 				"-- --forward-mode=io --rxq=1 --txq=1 --total-num-mbufs=8192 --auto-start --stats-period=1",
 		},
 		{
