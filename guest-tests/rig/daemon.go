@@ -28,6 +28,7 @@ type Port struct {
 	// Client makes the daemon connect to a socket that QEMU listens at.
 	Client   bool
 	Withhold []string // virtio features not to offer
+	Settings []string // more, as KEY=VALUE
 
 	socket string
 }
@@ -46,6 +47,9 @@ func (p Port) argument() string {
 	}
 	if len(p.Withhold) > 0 {
 		s += ",withhold=" + strings.Join(p.Withhold, ":")
+	}
+	for _, setting := range p.Settings {
+		s += "," + setting
 	}
 	return s
 }

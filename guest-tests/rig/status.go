@@ -41,6 +41,8 @@ type QueueStatus struct {
 	Kicks   uint64            `json:"kicks"`
 	Calls   uint64            `json:"calls"`
 	Drops   map[string]uint64 `json:"drops"`
+	// Coalescing has what was coalesced of the frames received.
+	Coalescing map[string]uint64 `json:"coalescing"`
 }
 
 // MACEntry is an address the switch has learned.
@@ -106,18 +108,26 @@ func (q QueueStatus) since(before *QueueStatus) QueueStatus {
 	q.Bytes -= before.Bytes
 	q.Kicks -= before.Kicks
 	q.Calls -= before.Calls
-	q.Drops = maps.Clone(q.Drops)
-	for why := range q.Drops {
-		if q.Drops[why] -= before.Drops[why]; q.Drops[why] == 0 {
-			delete(q.Drops, why)
+	q.Drops = minus(q.Drops, before.Drops)
+	q.Coalescing = minus(q.Coalescing, before.Coalescing)
+	return q
+}
+
+// minus returns counters less those of an earlier time, without those that have
+// not changed.
+func minus(now, before map[string]uint64) map[string]uint64 {
+	now = maps.Clone(now)
+	for what := range now {
+		if now[what] -= before[what]; now[what] == 0 {
+			delete(now, what)
 		}
 	}
-	return q
+	return now
 }
 
 // Total sums the queues of a kind.
 func (p *PortStatus) Total(kind string) (sum QueueStatus) {
-	sum = QueueStatus{Index: -1, Kind: kind, Drops: map[string]uint64{}}
+	sum = QueueStatus{Index: -1, Kind: kind, Drops: map[string]uint64{}, Coalescing: map[string]uint64{}}
 	for _, q := range p.Queues {
 		if q.Kind != kind {
 			continue
@@ -128,6 +138,9 @@ func (p *PortStatus) Total(kind string) (sum QueueStatus) {
 		sum.Calls += q.Calls
 		for why, n := range q.Drops {
 			sum.Drops[why] += n
+		}
+		for what, n := range q.Coalescing {
+			sum.Coalescing[what] += n
 		}
 	}
 	return sum

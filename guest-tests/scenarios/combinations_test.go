@@ -50,9 +50,13 @@ func (c combination) withheld() (list []string) {
 }
 
 // port is the port of guest i for combination n. On the device, where QEMU has
-// no say, the port itself does not offer what is off.
+// no say, the port itself does not offer what is off. The ports of guest 1
+// coalesce what it receives.
 func (c combination) port(f rig.FrontEnd, n, i int) rig.Port {
 	p := rig.Port{Name: portName(n, i), QueuePairs: c.pairs}
+	if i == 1 {
+		p.Settings = []string{"rsc=on", "uro=on"}
+	}
 	if f == rig.Device {
 		p.Withhold = c.withheld()
 	}
@@ -187,9 +191,16 @@ func testOffloads(ctx context.Context, t *testing.T, d *rig.Daemon, p *rig.Pair,
 		if _, err := rig.Stream(ctx, dir.from, dir.to, dir.v6, tcp); err != nil {
 			t.Fatal(err)
 		}
-		sent := d.MustStatus(t).Since(before).Port(dir.from.ID).Total(rig.TX)
+		counted := d.MustStatus(t).Since(before)
+		sent, received := counted.Port(dir.from.ID).Total(rig.TX), counted.Port(dir.to.ID).Total(rig.RX)
 		if mean := sent.Bytes / max(1, sent.Packets); (mean > fullFrame) != on {
 			t.Errorf("frames of %d bytes in the mean with offloads %s", mean, onOff(on))
+		}
+		// Segments that the guest has cut are put together for the one whose
+		// port does so, whose kernel then takes them as one.
+		coalesced := received.Coalescing["packets"]
+		if want := dir.to == &p.B; !on && (coalesced > 0) != want || !want && coalesced > 0 {
+			t.Errorf("%s: %d of %d frames coalesced with offloads %s", dir.to.ID, coalesced, sent.Packets, onOff(on))
 		}
 	}
 	udp := stream.Job{Seed: 2, UDP: true, Sizes: []int{1, 2, 64, 1472, 1473, 9000, 65507}}
