@@ -123,7 +123,10 @@ func settle(e *Engine) {
 	}
 	for busy := true; busy; {
 		busy = false
-		for _, p := range e.Ports() {
+		for _, p := range *e.ports.Load() {
+			if p == nil {
+				continue
+			}
 			for _, q := range p.tx {
 				q.shard.now = e.clock()
 				for q.shard.step(q) > 0 {
