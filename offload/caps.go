@@ -47,6 +47,8 @@ type Receiver struct {
 	// one batch.
 	Coalesce  gro.Config
 	coalesces bool // anything
+	// Hash computes the hash that packet headers report. Nil: none.
+	Hash *Hasher
 }
 
 // ReceiverOf returns what features and state mean for receiving.

@@ -26,14 +26,21 @@ type Sink interface {
 // Whole reports whether the receiver takes the frame as it is, with the packet
 // header that Admit left, and nothing is to be found out for it. It is then
 // for the caller to copy; otherwise Deliver does.
+//
+// It is to be called for every receiver: it prepares what the packet header
+// reports of the frame's hash.
 func (f *Frame) Whole(rx *Receiver) bool {
+	f.Hdr.HashValue, f.Hdr.HashReport = 0, 0
+	if rx.Hash != nil {
+		f.Hdr.HashValue, f.Hdr.HashReport = rx.Hash.Hash(f)
+	}
 	if f.Hdr.Flags&virtio.HdrNeedsCsum == 0 {
 		return !rx.validate
 	}
 	return rx.Checksum && !f.inner && (!f.IsSuper() || rx.takes(f))
 }
 
-// Deliver puts a frame into sink for which there is something to do: its
+// Deliver puts a frame that is not Whole into sink: its
 // checksums are validated or filled in, or it is split into segments. What was
 // delivered before a Verdict other than OK stays delivered.
 func (w *Worker) Deliver(f *Frame, rx *Receiver, sink Sink) Verdict {
@@ -57,7 +64,7 @@ func (w *Worker) validate(f *Frame, rx *Receiver, sink Sink) Verdict {
 		return NoRoom
 	}
 	dst, tail := checksum.NewCursor(room), checksum.NewCursor(f.Tail)
-	w.done = virtio.NetHdr{}
+	w.begin(f, virtio.NetHdr{})
 	if !check {
 		dst.Write(f.Head)
 		checksum.Move(&dst, &tail, f.Len-len(f.Head))
@@ -81,7 +88,7 @@ func (w *Worker) segment(f *Frame, rx *Receiver, sink Sink) Verdict {
 	if v := w.start(f); v != OK {
 		return v
 	}
-	w.done = rx.finished()
+	w.begin(f, rx.finished())
 	src := checksum.NewCursorAt(f.Head[w.segmenter.HeaderLen():], f.Tail)
 	for n := w.segmenter.NextLen(); n > 0; n = w.segmenter.NextLen() {
 		room, ok := sink.Reserve(n)
@@ -97,6 +104,12 @@ func (w *Worker) segment(f *Frame, rx *Receiver, sink Sink) Verdict {
 	return OK
 }
 
+// begin makes h, with the frame's hash, the packet header of what is delivered.
+func (w *Worker) begin(f *Frame, h virtio.NetHdr) {
+	w.done = h
+	w.done.HashValue, w.done.HashReport = f.Hdr.HashValue, f.Hdr.HashReport
+}
+
 // finished is the packet header of a frame whose checksums are all in place.
 func (rx *Receiver) finished() virtio.NetHdr {
 	if rx.Checksum {
@@ -109,7 +122,7 @@ func (rx *Receiver) finished() virtio.NetHdr {
 // the IPv4 header too: a device that touches a frame leaves it correct.
 func (w *Worker) finish(f *Frame, rx *Receiver, sink Sink) Verdict {
 	info := f.Info() // before Head and Tail are used: it may move bytes between them
-	w.done = rx.finished()
+	w.begin(f, rx.finished())
 	partial := finish.Partial{Start: int(f.Hdr.CsumStart), Offset: int(f.Hdr.CsumOffset)}
 	// The checksum goes through Head, where the next receiver of a flooded
 	// frame wants to find the sender's value again.

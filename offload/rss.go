@@ -21,6 +21,8 @@ const (
 	HashIPv6Ex
 	HashTCPv6Ex
 	HashUDPv6Ex
+
+	AllHashTypes = HashUDPv6Ex<<1 - 1
 )
 
 // reports of the hash types.
@@ -45,12 +47,18 @@ type Hasher struct {
 	// NVGRE.RSS says for which families the inner header of an NVGRE packet is
 	// hashed.
 	NVGRE Tunnel
+	// Inner has every NVGRE packet hashed by its inner headers alone, as virtio
+	// wants it ("Inner Header Hash"): without a hash if they have none.
+	Inner bool
 }
 
 // Hash returns the hash of the frame and its report value, or 0, 0 for a
 // frame of which the set has no kind.
 func (h *Hasher) Hash(f *Frame) (value uint32, report uint16) {
 	info := f.Info()
+	if h.Inner && info.Tunnel == packet.NVGRE {
+		return h.level(&info.Inner, f.Head)
+	}
 	if h.NVGRE.covers(h.NVGRE.RSS, info) {
 		return h.nvgre(info, f.Head)
 	}

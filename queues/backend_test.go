@@ -293,12 +293,12 @@ func (n *nic) config() (mac virtio.MAC, status, pairs, mtu uint16) {
 	return virtio.MAC(b[:]), le.Uint16(b[6:]), le.Uint16(b[8:]), le.Uint16(b[10:])
 }
 
-// Shows: VNET-007, VNET-008, VNET-030, VNET-031, VNET-035
+// Shows: VNET-007, VNET-008, VNET-030, VNET-031, VNET-033, VNET-034, VNET-035, NDIS-181
 func TestConfigSpace(t *testing.T) {
 	e := newStill(t, 1)
 	p, err := e.AddPort(PortConfig{Name: "x", QueuePairs: 3, MAC: macOf(0x102), MTU: 9000, Speed: 25000})
 	must(t, err)
-	want := []byte{0x52, 0x54, 0, 0, 1, 2, 1, 0, 3, 0, 0x28, 0x23, 0xa8, 0x61, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	want := []byte{0x52, 0x54, 0, 0, 1, 2, 1, 0, 3, 0, 0x28, 0x23, 0xa8, 0x61, 0, 0, 1, 40, 128, 0, 0xff, 1, 0, 0, 0, 1, 0, 0}
 	for off := range uint32(len(want) + 2) {
 		for n := range len(want) + 4 {
 			b := bytes.Repeat([]byte{0xee}, n)

@@ -167,7 +167,11 @@ func (q *ctrlQueue) reply(ok bool, result []byte) {
 // command decodes and carries out a command. An error means that nothing has
 // changed. The caller holds mu.
 func (p *Port) command(class, cmd uint8, data []byte) ([]byte, error) {
-	limits := ctrl.Limits{Features: p.features, QueuePairs: uint16(p.cfg.QueuePairs)}
+	limits := ctrl.Limits{
+		Features: p.features, QueuePairs: uint16(p.cfg.QueuePairs),
+		KeySize: p.net.RSSMaxKeySize, TableLen: p.net.RSSMaxTableLen,
+		HashTypes: p.net.HashTypes, TunnelTypes: p.net.TunnelTypes,
+	}
 	c, err := limits.Decode(class, cmd, data)
 	if err != nil {
 		return nil, err
@@ -190,7 +194,19 @@ func (p *Port) command(class, cmd uint8, data []byte) ([]byte, error) {
 		p.net.Status &^= virtio.StatusAnnounce
 		return nil, nil
 	case ctrl.Pairs:
+		// The last command of the class decides how frames are steered
+		// (VNET-084); the hash that is reported stays as it is.
 		g.pairs = int(c.N)
+		g.rss, g.rssByDriver = nil, false
+	case ctrl.RSS:
+		g.driverRSS(&c)
+	case ctrl.HashConfig:
+		h := driverHash(c.HashTypes, c.Key)
+		g.rss, g.rssByDriver, g.hash = nil, false, &h
+	case ctrl.HashTunnel:
+		g.innerHash = c.Types&ctrl.TunnelNVGRE != 0
+	case ctrl.GuestOffloads:
+		g.off = ctrl.AllGuestOffloads &^ c.On
 	default:
 		return nil, fmt.Errorf("%s is not offered", ctrl.Name(class, cmd))
 	}

@@ -22,7 +22,7 @@ const ctrlFeatures = baseFeatures | virtio.FeatureStatus | virtio.FeatureMAC | v
 
 // ctrlIndex returns where the driver of the nic finds its control queue.
 func (n *nic) ctrlIndex() int {
-	if n.f.Has(virtio.FeatureMQ) {
+	if n.f&(virtio.FeatureMQ|virtio.FeatureRSS) != 0 {
 		return 2 * n.port.QueuePairs()
 	}
 	return 2

@@ -412,6 +412,10 @@ func (n *nic) poll(pair int) (f received, ok bool) {
 	if n.hdr >= virtio.NetHdrSize {
 		f.hdr.NumBuffers = binary.LittleEndian.Uint16(image[10:])
 	}
+	if n.hdr >= virtio.NetHdrHashSize {
+		f.hdr.HashValue = binary.LittleEndian.Uint32(image[12:])
+		f.hdr.HashReport = binary.LittleEndian.Uint16(image[16:])
+	}
 	f.buffers = int(f.hdr.NumBuffers)
 	f.b = image[n.hdr:]
 	return f, true

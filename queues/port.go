@@ -5,9 +5,11 @@ import (
 	"sync"
 
 	"vhost-user-nvgre/offload"
+	"vhost-user-nvgre/offload/toeplitz"
 	"vhost-user-nvgre/queues/fdb"
 	"vhost-user-nvgre/queues/rxfilter"
 	"vhost-user-nvgre/virtio"
+	"vhost-user-nvgre/virtio/ctrl"
 	"vhost-user-nvgre/virtio/eventfd"
 )
 
@@ -18,7 +20,8 @@ const offered = virtio.FeatureCSUM | virtio.FeatureGuestCSUM |
 	virtio.FeatureGuestUSO4 | virtio.FeatureGuestUSO6 |
 	virtio.FeatureMrgRxbuf | virtio.FeatureMAC | virtio.FeatureStatus | virtio.FeatureSpeedDuplex |
 	virtio.FeatureCtrlVQ | virtio.FeatureCtrlRX | virtio.FeatureCtrlRXExtra | virtio.FeatureCtrlVLAN |
-	virtio.FeatureCtrlMACAddr | virtio.FeatureGuestAnnounce |
+	virtio.FeatureCtrlMACAddr | virtio.FeatureGuestAnnounce | virtio.FeatureCtrlGuestOffload |
+	virtio.FeatureHashReport | virtio.FeatureHashTunnel |
 	virtio.FeatureIndirectDesc | virtio.FeatureEventIdx | virtio.FeatureVersion1 | virtio.FeatureAnyLayout
 
 // MaxPairs bounds the queue pairs of a port.
@@ -52,7 +55,7 @@ func (c *PortConfig) check() error {
 func (c *PortConfig) features() virtio.Features {
 	f := offered
 	if c.QueuePairs > 1 {
-		f |= virtio.FeatureMQ
+		f |= virtio.FeatureMQ | virtio.FeatureRSS
 	}
 	if c.MTU != 0 {
 		f |= virtio.FeatureMTU
@@ -88,9 +91,16 @@ type slot struct {
 }
 
 // guestState is what the driver configured over the control queue.
+// It includes what others set in its place.
 type guestState struct {
 	pairs  int
 	filter *rxfilter.Filter
+	off    virtio.Features // receive offloads that are switched off
+
+	rss         *RSS  // nil: automatic steering
+	rssByDriver bool  // rss came from the driver
+	hash        *Hash // that headers report; nil: none
+	innerHash   bool  // NVGRE is hashed by the inner headers, by HASH_TUNNEL
 }
 
 // newPort is called with Engine.mu held.
@@ -103,6 +113,15 @@ func newPort(e *Engine, id fdb.Port, cfg PortConfig) *Port {
 	p.net = virtio.NetConfig{
 		QueuePairs: uint16(cfg.QueuePairs), MTU: uint16(cfg.MTU),
 		Speed: cfg.Speed, Duplex: virtio.DuplexFull,
+	}
+	if f := cfg.features(); f&(virtio.FeatureRSS|virtio.FeatureHashReport) != 0 {
+		p.net.RSSMaxKeySize, p.net.HashTypes = toeplitz.KeySize, uint32(offload.AllHashTypes)
+		if f.Has(virtio.FeatureRSS) {
+			p.net.RSSMaxTableLen = virtio.RSSTableSize
+		}
+		if f.Has(virtio.FeatureHashTunnel) {
+			p.net.TunnelTypes = ctrl.TunnelNVGRE
+		}
 	}
 	p.forget()
 	p.compile()
@@ -131,26 +150,22 @@ func (p *Port) compile() {
 		mergeable: f.Has(virtio.FeatureMrgRxbuf),
 		pairs:     p.cfg.QueuePairs,
 		sender:    offload.SenderOf(f, &p.offloads),
-		receiver:  offload.ReceiverOf(f, &p.offloads),
+		receiver:  offload.ReceiverOf(f&^p.guest.off, &p.offloads),
 		filter:    p.guest.filter,
 		maxFrame:  offload.MaxFrame,
 	}
 	if f.Has(virtio.FeatureMTU) {
 		st.maxFrame = p.cfg.MTU + 14
 	}
+	if f.Has(virtio.FeatureHashReport) && p.guest.hash != nil {
+		st.receiver.Hash = p.hasher(p.guest.hash)
+	}
 	// With the control queue in our hands the driver says how many pairs it
 	// uses; otherwise the front end does, by enabling rings.
 	if f.Has(virtio.FeatureCtrlVQ) {
 		st.pairs = p.guest.pairs
 	}
-	for _, q := range p.rx[:st.pairs] {
-		q.mu.Lock()
-		if q.running() && q.enabled {
-			st.rx = append(st.rx, q)
-		}
-		q.mu.Unlock()
-	}
-	st.steering = evenSteering(st.rx, &p.offloads.NVGRE)
+	p.steer(st)
 	p.state.Store(st)
 	p.engine.quiesce()
 }

@@ -25,13 +25,10 @@ const defaultTypes = offload.HashIPv4 | offload.HashTCPv4 | offload.HashUDPv4 |
 	offload.HashIPv6 | offload.HashTCPv6 | offload.HashUDPv6
 
 // evenSteering spreads flows over the queues; frames without a hash go to the
-// first one. It returns nil where there are none.
-func evenSteering(rx []*rxQueue, t *offload.Tunnel) *steering {
-	if len(rx) == 0 {
-		return nil
-	}
+// first one.
+func evenSteering(rx []*rxQueue) *steering {
 	s := &steering{
-		hasher: offload.Hasher{Key: defaultKey, Types: defaultTypes, NVGRE: *t},
+		hasher: offload.Hasher{Key: defaultKey, Types: defaultTypes},
 		table:  make([]*rxQueue, tableSize), unhashed: rx[0],
 	}
 	for i := range s.table {

@@ -101,14 +101,11 @@ func (p *WirePort) compile() {
 	if p.cfg.MTU != 0 {
 		st.maxFrame = p.cfg.MTU + 14
 	}
-	for _, q := range p.rx {
-		q.mu.Lock()
-		if q.running() && q.enabled {
-			st.rx = append(st.rx, q)
-		}
-		q.mu.Unlock()
+	st.rx = running(p.rx)
+	if len(st.rx) > 0 {
+		st.steering = evenSteering(st.rx)
+		st.steering.hasher.NVGRE = p.offloads.NVGRE
 	}
-	st.steering = evenSteering(st.rx, &p.offloads.NVGRE)
 	p.state.Store(st)
 	p.engine.quiesce()
 }

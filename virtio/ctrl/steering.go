@@ -157,6 +157,9 @@ func decodeHashConfig(l *Limits, data []byte) (Command, error) {
 	return c, err
 }
 
+// TunnelNVGRE is the bit of NVGRE among tunnel types.
+const TunnelNVGRE = 1 << 8
+
 // HashTunnel chooses the encapsulations whose inner headers are hashed.
 type HashTunnel struct {
 	Types uint32 // subset of Limits.TunnelTypes, 0: none
@@ -181,9 +184,9 @@ func decodeHashTunnel(l *Limits, data []byte) (Command, error) {
 	return c, nil
 }
 
-// GuestOffloads are the receive offloads that can be switched; the command's
+// AllGuestOffloads are the receive offloads that can be switched; the command's
 // bits are those of the features.
-const guestOffloads = virtio.FeatureGuestCSUM |
+const AllGuestOffloads = virtio.FeatureGuestCSUM |
 	virtio.FeatureGuestTSO4 | virtio.FeatureGuestTSO6 | virtio.FeatureGuestECN | virtio.FeatureGuestUFO |
 	virtio.FeatureGuestUSO4 | virtio.FeatureGuestUSO6
 
@@ -209,7 +212,7 @@ func decodeGuestOffloads(l *Limits, data []byte) (Command, error) {
 		return nil, err
 	}
 	on := virtio.Features(binary.LittleEndian.Uint64(data)) &^ virtio.FeatureGuestHdrLen
-	if extra := on &^ (l.Features & guestOffloads); extra != 0 {
+	if extra := on &^ (l.Features & AllGuestOffloads); extra != 0 {
 		return nil, fmt.Errorf("offloads %s are not receive offloads that were negotiated", extra)
 	}
 	return GuestOffloads{On: on.Strip()}, nil
