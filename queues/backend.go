@@ -112,10 +112,14 @@ func (p *Port) startQueue(i int, c vring.Config) error {
 	q, s := p.queue(i), &p.slots[i]
 	q.mu.Lock()
 	q.call, q.errfd, q.enabled = s.call, s.err, s.enabled
+	resumed := c.Base == q.base // after a pause; see startCtrl
 	err := q.start(p.memory.Load(), c)
 	q.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("port %s queue %d: %w", p.name, i, err)
+	}
+	if !resumed {
+		p.freshCoalescing(i)
 	}
 	if i%2 == 1 {
 		return p.tx[i/2].watch(s.kick)

@@ -164,6 +164,8 @@ func (q *ctrlQueue) reply(ok bool, result []byte) {
 	q.publish()
 }
 
+var errQueueOff = errors.New("the virtqueue is not enabled")
+
 // command decodes and carries out a command. An error means that nothing has
 // changed. The caller holds mu.
 func (p *Port) command(class, cmd uint8, data []byte) ([]byte, error) {
@@ -205,6 +207,24 @@ func (p *Port) command(class, cmd uint8, data []byte) ([]byte, error) {
 		g.rss, g.rssByDriver, g.hash = nil, false, &h
 	case ctrl.HashTunnel:
 		g.innerHash = c.Types&ctrl.TunnelNVGRE != 0
+	case ctrl.Coal:
+		p.coalesce(c)
+		return nil, nil
+	case ctrl.QueueCoal:
+		q, err := p.dataQueue(c.VQ)
+		if err != nil {
+			return nil, err
+		}
+		q.setCoalescing(c.CoalParams)
+		return nil, nil
+	case ctrl.QueueCoalGet:
+		q, err := p.dataQueue(c.VQ)
+		if err != nil {
+			return nil, err
+		}
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		return q.coal.Append(nil), nil
 	case ctrl.GuestOffloads:
 		g.off = ctrl.AllGuestOffloads &^ c.On
 	default:

@@ -21,7 +21,7 @@ const offered = virtio.FeatureCSUM | virtio.FeatureGuestCSUM |
 	virtio.FeatureMrgRxbuf | virtio.FeatureMAC | virtio.FeatureStatus | virtio.FeatureSpeedDuplex |
 	virtio.FeatureCtrlVQ | virtio.FeatureCtrlRX | virtio.FeatureCtrlRXExtra | virtio.FeatureCtrlVLAN |
 	virtio.FeatureCtrlMACAddr | virtio.FeatureGuestAnnounce | virtio.FeatureCtrlGuestOffload |
-	virtio.FeatureHashReport | virtio.FeatureHashTunnel |
+	virtio.FeatureHashReport | virtio.FeatureHashTunnel | virtio.FeatureNotfCoal | virtio.FeatureVQNotfCoal |
 	virtio.FeatureIndirectDesc | virtio.FeatureEventIdx | virtio.FeatureVersion1 | virtio.FeatureAnyLayout
 
 // MaxPairs bounds the queue pairs of a port.
@@ -97,6 +97,8 @@ type guestState struct {
 	filter *rxfilter.Filter
 	off    virtio.Features // receive offloads that are switched off
 
+	coalRX, coalTX ctrl.CoalParams // of queues that start
+
 	rss         *RSS  // nil: automatic steering
 	rssByDriver bool  // rss came from the driver
 	hash        *Hash // that headers report; nil: none
@@ -137,6 +139,7 @@ func (p *Port) forget() {
 		p.net.Status = virtio.StatusLinkUp
 	}
 	p.guest = guestState{pairs: 1, filter: rxfilter.New(p.cfg.MAC, p.features)}
+	p.forgetCoalescing()
 }
 
 // compile publishes a new snapshot of the port's state and returns when no

@@ -32,6 +32,7 @@ type virtqueue struct {
 	broken  error  // why the ring must not be touched any more
 	enabled bool
 	count   counters
+	coal    coalescing
 }
 
 // counters are those of one queue, guarded by its mu.
@@ -84,7 +85,7 @@ func (v *virtqueue) stop() uint32 {
 	if v.letGo != nil {
 		v.letGo()
 	}
-	if err := guarded(func() error { v.publish(); return nil }); err != nil {
+	if err := guarded(func() error { v.publish(); v.release(); return nil }); err != nil {
 		// Nobody is left to take the chains back.
 		v.used = v.used[:0]
 	}
@@ -108,12 +109,13 @@ func (v *virtqueue) publish() {
 	if !v.running() || len(v.used) == 0 {
 		return
 	}
+	n := len(v.used)
 	v.ring.Complete(v.used)
 	v.used = v.used[:0]
-	if v.ring.NeedNotify() && v.call != nil {
-		_ = v.call.Signal()
-		v.count.calls++
+	if v.coal.on() && v.hold(n) {
+		return
 	}
+	v.interrupt()
 }
 
 // fail marks the queue broken, tells the front end, and lets the port know.

@@ -1,0 +1,217 @@
+package queues
+
+import (
+	"bytes"
+	"encoding/binary"
+	"testing"
+	"time"
+
+	"vhost-user-nvgre/virtio"
+	"vhost-user-nvgre/virtio/ctrl"
+)
+
+const coalFeatures = (ctrlFeatures&^virtio.FeatureEventIdx)&^virtio.FeatureCtrlVLAN | virtio.FeatureNotfCoal | virtio.FeatureVQNotfCoal
+
+func coalRX(packets, usecs uint32) ctrl.Coal {
+	return ctrl.Coal{Receive: true, CoalParams: ctrl.CoalParams{MaxPackets: packets, MaxUsecs: usecs}}
+}
+
+func coalTX(packets, usecs uint32) ctrl.Coal {
+	return ctrl.Coal{CoalParams: ctrl.CoalParams{MaxPackets: packets, MaxUsecs: usecs}}
+}
+
+// hour is more than a test lasts, in microseconds.
+const hour = 3_600_000_000
+
+// Interrupts come when as many packets are there as the driver said, a packet
+// of several buffers counting as one, or when the time is over; without either
+// parameter they come each time, and a driver that wants none gets none.
+//
+// Shows: VNET-150, VNET-151, VNET-152, VNET-153
+func TestCoalescing(t *testing.T) {
+	e := newStill(t, 1)
+	a := plug(t, e, 1, nicOptions{})
+	b := plug(t, e, 2, nicOptions{features: coalFeatures})
+	b.startCtrl()
+	a.send(0, virtio.NetHdr{}, frame(broadcast, a.mac, 60)) // be learned
+	b.all(0)
+	b.rx(0).call.Drain()
+	// send sends a frame to or from b and reports whether b is interrupted.
+	send := func(receive bool, n int) bool {
+		t.Helper()
+		if receive {
+			a.send(0, virtio.NetHdr{}, frame(b.mac, a.mac, n))
+			b.all(0)
+			return b.rx(0).call.Drain()
+		}
+		b.send(0, virtio.NetHdr{}, frame(a.mac, b.mac, n))
+		a.all(0)
+		return b.tx(0).call.Drain()
+	}
+	for _, receive := range []bool{true, false} {
+		set := coalTX
+		r := b.tx(0)
+		if receive {
+			set, r = coalRX, b.rx(0)
+		}
+		for range 3 {
+			if !send(receive, 60) {
+				t.Errorf("receive %t: no interrupt without coalescing", receive)
+			}
+		}
+		b.mustDo(set(4, hour))
+		for i := range 40 {
+			// Frames of one and of three buffers.
+			if got, want := send(receive, []int{60, 5000}[i%2]), i%4 == 3; got != want {
+				t.Errorf("receive %t: frame %d of groups of 4: interrupt %t, want %t", receive, i, got, want)
+			}
+		}
+		// What waits comes when the parameters change.
+		send(receive, 60)
+		b.mustDo(set(0, hour))
+		if !r.call.Drain() {
+			t.Errorf("receive %t: no interrupt for what waited when coalescing ended", receive)
+		}
+		for _, off := range []ctrl.Coal{set(0, hour), set(100, 0), set(0, 0)} {
+			b.mustDo(off)
+			for range 3 {
+				if !send(receive, 60) {
+					t.Errorf("receive %t: no interrupt with %+v", receive, off)
+				}
+			}
+		}
+		// The time counts from the first packet.
+		const usecs = 20_000
+		b.mustDo(set(1000, usecs))
+		for range 3 {
+			start := time.Now()
+			if send(receive, 60) {
+				t.Errorf("receive %t: an interrupt at once, want one in %d µs", receive, usecs)
+			}
+			send(receive, 60)
+			b.wait("the interrupt", r.call.Drain)
+			if d := time.Since(start); d < usecs*time.Microsecond {
+				t.Errorf("receive %t: the interrupt came after %v, want %d µs", receive, d, usecs)
+			}
+			time.Sleep(2 * usecs * time.Microsecond)
+			if r.call.Drain() {
+				t.Errorf("receive %t: two interrupts", receive)
+			}
+		}
+		r.SetInterrupts(false)
+		b.mustDo(set(2, hour))
+		for range 4 {
+			if send(receive, 60) {
+				t.Errorf("receive %t: an interrupt that the driver does not want", receive)
+			}
+		}
+		b.mustDo(set(2, 1000))
+		send(receive, 60)
+		time.Sleep(10 * time.Millisecond)
+		if r.call.Drain() {
+			t.Errorf("receive %t: an interrupt in time that the driver does not want", receive)
+		}
+		r.SetInterrupts(true)
+		b.mustDo(set(0, 0))
+	}
+}
+
+// Of two commands for a queue the last holds; a queue that starts anew has the
+// last parameters for all; a pause changes nothing, a reset ends coalescing.
+//
+// Shows: VNET-154, VNET-155, VNET-156, VNET-157, VNET-158, VNET-159, VNET-005
+func TestCoalescingPerQueue(t *testing.T) {
+	const pairs = 2
+	e := newStill(t, 1)
+	b := plug(t, e, 2, nicOptions{features: coalFeatures | virtio.FeatureMQ, pairs: pairs})
+	b.startCtrl()
+	get := func(vq uint16) (p ctrl.CoalParams, ok bool) {
+		t.Helper()
+		class, cmd := ctrl.QueueCoalGet{}.Code()
+		got := b.raw(ctrl.QueueCoalGet{VQ: vq}.AppendData([]byte{class, cmd}), 9)
+		if len(got) != 9 {
+			t.Fatalf("VQ_GET %d: answer %x, want 9 bytes", vq, got)
+		}
+		return ctrl.CoalParams{MaxPackets: binary.LittleEndian.Uint32(got), MaxUsecs: binary.LittleEndian.Uint32(got[4:])}, got[8] == 0
+	}
+	check := func(what string, want ...uint32) {
+		t.Helper()
+		for vq, packets := range want {
+			p, ok := get(uint16(vq))
+			if usecs := 10 * packets; !ok || p.MaxPackets != packets || p.MaxUsecs != usecs {
+				t.Errorf("%s: queue %d has %+v, %t; want %d packets, %d µs", what, vq, p, ok, packets, usecs)
+			}
+		}
+	}
+	set := func(vq uint16, packets uint32) ctrl.QueueCoal {
+		return ctrl.QueueCoal{VQ: vq, CoalParams: ctrl.CoalParams{MaxPackets: packets, MaxUsecs: 10 * packets}}
+	}
+	check("at first", 0, 0, 0, 0)
+	b.mustDo(coalRX(5, 50), coalTX(6, 60))
+	check("both kinds", 5, 6, 5, 6)
+	b.mustDo(set(2, 7), set(1, 8))
+	check("two queues", 5, 8, 7, 6)
+	b.mustDo(coalRX(9, 90))
+	check("all that receive", 9, 8, 9, 6)
+	b.mustDo(set(0, 3), set(3, 4))
+	for i := range 4 {
+		b.resume(i, b.port.StopQueue(i))
+	}
+	check("a pause", 3, 8, 9, 4)
+	b.port.rx[0].base = 1 // as if it had moved on
+	b.port.StopQueue(0)
+	b.port.rx[0].base = 1
+	b.startRing(0, 64)
+	check("a queue started anew", 9, 8, 9, 4)
+	for _, vq := range []uint16{4, 5, 100} {
+		if b.do(set(vq, 1)) {
+			t.Errorf("VQ_SET for queue %d was accepted", vq)
+		}
+		if _, ok := get(vq); ok {
+			t.Errorf("VQ_GET for queue %d was accepted", vq)
+		}
+	}
+	b.port.SetQueueEnabled(2, false)
+	if _, ok := get(2); ok || b.do(set(2, 1)) {
+		t.Error("VQ_GET or VQ_SET for a disabled queue was accepted")
+	}
+	b.port.SetQueueEnabled(2, true)
+	for _, raw := range [][]byte{{6, 0}, {6, 1, 0, 0, 0, 0, 0, 0, 0}, {6, 2, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0}, {6, 4, 0, 0}} {
+		if got := b.raw(raw, 1); !bytes.Equal(got, []byte{1}) {
+			t.Errorf("command %x: answer %x, want 01", raw, got)
+		}
+	}
+	if got := b.raw([]byte{6, 2, 0, 0, 0xff, 0xff, 1, 0, 0, 0, 10, 0, 0, 0}, 1); !bytes.Equal(got, []byte{0}) {
+		t.Errorf("VQ_SET with the reserved field set: answer %x, want 00", got)
+	}
+	check("after all that", 1, 8, 9, 4)
+	b.port.Reset()
+	for i := range 2*pairs + 1 {
+		b.port.SetQueueEnabled(i, true)
+	}
+	check("reset", 0, 0, 0, 0)
+}
+
+// Memory that vanishes while an interrupt waits breaks the port and nothing
+// else; a queue that stops interrupts for what waited.
+func TestCoalescingEnds(t *testing.T) {
+	e := newStill(t, 1)
+	a := plug(t, e, 1, nicOptions{})
+	b := plug(t, e, 2, nicOptions{features: coalFeatures})
+	b.startCtrl()
+	b.mustDo(coalRX(100, hour))
+	a.send(0, virtio.NetHdr{}, frame(b.mac, a.mac, 60))
+	if b.rx(0).call.Drain() {
+		t.Error("an interrupt at once")
+	}
+	b.port.StopQueue(0)
+	if !b.rx(0).call.Drain() {
+		t.Error("no interrupt when the queue stopped")
+	}
+	b.startRing(0, 256)
+	b.rx(0).fill(2048)
+	b.mustDo(coalRX(100, 20_000))
+	a.send(0, virtio.NetHdr{}, frame(b.mac, a.mac, 60))
+	b.truncate(0)
+	b.wait("the end of the queue", func() bool { return b.queueStatus(0).State == "broken" })
+}
