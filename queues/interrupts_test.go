@@ -195,12 +195,13 @@ func TestCoalescingPerQueue(t *testing.T) {
 // Memory that vanishes while an interrupt waits breaks the port and nothing
 // else; a queue that stops interrupts for what waited.
 func TestCoalescingEnds(t *testing.T) {
-	e := newStill(t, 1)
+	e := newEngine(t, 1)
 	a := plug(t, e, 1, nicOptions{})
 	b := plug(t, e, 2, nicOptions{features: coalFeatures})
 	b.startCtrl()
 	b.mustDo(coalRX(100, hour))
 	a.send(0, virtio.NetHdr{}, frame(b.mac, a.mac, 60))
+	a.reaped(0)
 	if b.rx(0).call.Drain() {
 		t.Error("an interrupt at once")
 	}
