@@ -8,6 +8,7 @@ import (
 	"vhost-user-nvgre/offload/toeplitz"
 	"vhost-user-nvgre/queues/fdb"
 	"vhost-user-nvgre/queues/rxfilter"
+	"vhost-user-nvgre/queues/vmq"
 	"vhost-user-nvgre/virtio"
 	"vhost-user-nvgre/virtio/ctrl"
 	"vhost-user-nvgre/virtio/eventfd"
@@ -103,6 +104,9 @@ type guestState struct {
 	rssByDriver bool  // rss came from the driver
 	hash        *Hash // that headers report; nil: none
 	innerHash   bool  // NVGRE is hashed by the inner headers, by HASH_TUNNEL
+
+	vmq        *vmq.Table // receive filters, nil: none
+	vmqDefault uint16     // queue pair of frames that match none
 }
 
 // newPort is called with Engine.mu held.
@@ -169,6 +173,7 @@ func (p *Port) compile() {
 		st.pairs = p.guest.pairs
 	}
 	p.steer(st)
+	p.filterBy(st)
 	p.state.Store(st)
 	p.engine.quiesce()
 }

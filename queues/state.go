@@ -20,6 +20,7 @@ type portState struct {
 	maxFrame  int        // of a frame that is not a super-frame, without VLAN tags
 	rx        []*rxQueue // receive queues in use
 	steering  *steering
+	vmq       *filtering // nil: no receive filters
 }
 
 // refuses says why the port does not take frames with the given addresses, if
@@ -30,7 +31,7 @@ func (st *portState) refuses(h *offload.Ethernet) dropReason {
 		return dropRxLinkDown
 	case len(st.rx) == 0:
 		return dropRxStopped
-	case !st.filter.Accept(h.DstMAC(), h.TCI, h.Tagged()):
+	case !st.filter.Accept(h.DstMAC(), h.TCI, h.Tagged()) && (st.vmq == nil || !st.vmq.admits(h)):
 		return dropRxFilter
 	}
 	return dropNone
@@ -44,5 +45,10 @@ func (st *portState) tooLong(f *offload.Frame) bool {
 
 // steer chooses the receive queue of a frame that the port does not refuse.
 func (st *portState) steer(f *offload.Frame) *rxQueue {
+	if st.vmq != nil {
+		if q := st.vmq.queue(f); q != nil {
+			return q
+		}
+	}
 	return st.steering.queue(f)
 }

@@ -203,7 +203,7 @@ func (b *bench) must(ctx context.Context, option string, args ...string) {
 // Shows: VNET-085, NDIS-062, NDIS-066, NDIS-182
 func TestGuestRSS(t *testing.T) {
 	ctx := t.Context()
-	d := rig.Run(t, rig.Config{Ports: []rig.Port{
+	d := rig.Run(t, rig.Config{Args: []string{"--log-level", "debug"}, Ports: []rig.Port{
 		{Name: "vm0", QueuePairs: pairs, Settings: []string{"nvgre=on"}},
 		{Name: "source"},
 	}})
@@ -222,6 +222,9 @@ func TestGuestRSS(t *testing.T) {
 		if !st.Has(f) {
 			t.Errorf("the guest has not negotiated %s: %v", f, st.Negotiated)
 		}
+	}
+	if refused := strings.Count(d.Log(), "refused"); refused > 0 {
+		t.Errorf("the device refused %d commands of the driver", refused)
 	}
 	// What the driver chose by itself.
 	key, table := b.table(ctx)

@@ -1,0 +1,113 @@
+package queues
+
+import (
+	"fmt"
+	"slices"
+
+	"vhost-user-nvgre/offload"
+	"vhost-user-nvgre/queues/vmq"
+)
+
+// VMQ is a set of receive filters. A frame that matches one goes to the
+// filter's queue pair before anything else is asked, and is taken whatever the
+// driver's own filters say; one that matches none goes to the default queue.
+type VMQ struct {
+	Filters []vmq.Filter // each names a queue pair
+	Default uint16       // queue pair of frames that match none, unless there is RSS
+}
+
+// SetVMQ replaces the port's receive filters; nil ends VMQ. Filters that look
+// into tunnels match nothing while the offloads have no VMQ for NVGRE. Frames
+// for a pair that the driver does not use go to the default queue. It lasts
+// until the driver resets the device. When it returns, no frame comes on a
+// queue any more that only a removed filter named; an error means that nothing
+// has changed.
+func (p *Port) SetVMQ(v *VMQ) error {
+	var table *vmq.Table
+	var fallback uint16
+	if v != nil {
+		for i := range v.Filters {
+			if q := v.Filters[i].Queue; int(q) >= p.cfg.QueuePairs {
+				return fmt.Errorf("port %s: filter %d: queue pair %d, want 0 to %d", p.name, i, q, p.cfg.QueuePairs-1)
+			}
+		}
+		if int(v.Default) >= p.cfg.QueuePairs {
+			return fmt.Errorf("port %s: default queue pair %d, want 0 to %d", p.name, v.Default, p.cfg.QueuePairs-1)
+		}
+		var err error
+		if table, err = vmq.New(v.Filters); err != nil {
+			return fmt.Errorf("port %s: %w", p.name, err)
+		}
+		fallback = v.Default
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.guest.vmq, p.guest.vmqDefault = table, fallback
+	p.compile()
+	return nil
+}
+
+// filtering chooses receive queues by filters. It is immutable.
+type filtering struct {
+	table  *vmq.Table
+	tunnel offload.Tunnel
+	queues []*rxQueue // by queue pair
+}
+
+// queue returns the queue of the filter that matches the frame, nil if none
+// does.
+func (v *filtering) queue(f *offload.Frame) *rxQueue {
+	if v.table.Inner() {
+		if in, ok := f.InnerEthernet(v.tunnel.VMQ, v.tunnel.MaxHeader); ok {
+			if q, ok := v.table.MatchInner(vmq.Header{Dst: in.Dst, VLAN: in.VLAN, VSID: in.VSID}); ok {
+				return v.queues[q]
+			}
+		}
+	}
+	if q, ok := v.table.MatchOuter(outerHeader(f.Ethernet())); ok {
+		return v.queues[q]
+	}
+	return nil
+}
+
+// admits reports whether a filter matches the outer header.
+func (v *filtering) admits(h *offload.Ethernet) bool {
+	_, ok := v.table.MatchOuter(outerHeader(h))
+	return ok
+}
+
+func outerHeader(h *offload.Ethernet) vmq.Header {
+	vlan := uint16(0)
+	if h.Tagged() {
+		vlan = h.TCI & 0xfff
+	}
+	return vmq.Header{Dst: h.Dst, VLAN: vlan}
+}
+
+// filterBy adds the port's receive filters to a new state. The caller holds mu.
+func (p *Port) filterBy(st *portState) {
+	g := &p.guest
+	if g.vmq == nil || len(st.rx) == 0 {
+		return
+	}
+	usable := p.rx[:st.pairs]
+	if g.rssByDriver {
+		usable = p.rx
+	}
+	usable = running(usable)
+	standIn := st.rx[0]
+	if q := p.rx[g.vmqDefault]; slices.Contains(usable, q) {
+		standIn = q
+	}
+	v := &filtering{table: g.vmq, tunnel: p.offloads.NVGRE}
+	for _, q := range p.rx {
+		if !slices.Contains(usable, q) {
+			q = standIn
+		}
+		v.queues = append(v.queues, q)
+	}
+	st.vmq = v
+	if g.rss == nil {
+		st.steering = &steering{only: standIn}
+	}
+}
