@@ -90,11 +90,10 @@ func (p *Port) filterBy(st *portState) {
 	if g.vmq == nil || len(st.rx) == 0 {
 		return
 	}
-	usable := p.rx[:st.pairs]
 	if g.rssByDriver {
-		usable = p.rx
+		st.rx = running(p.rx) // a filter may name what the driver did not
 	}
-	usable = running(usable)
+	usable := st.rx
 	standIn := st.rx[0]
 	if q := p.rx[g.vmqDefault]; slices.Contains(usable, q) {
 		standIn = q

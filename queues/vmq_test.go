@@ -169,4 +169,3 @@ func BenchmarkVMQ(b *testing.B) {
 }
 
 var defaultKeyBytes = defaultKey.Bytes()
-
