@@ -28,7 +28,7 @@ const hour = 3_600_000_000
 // parameter they come each time, and a driver that wants none gets none.
 //
 // Shows: VNET-150, VNET-151, VNET-152, VNET-153
-func TestCoalescing(t *testing.T) {
+func TestInterruptCoalescing(t *testing.T) {
 	e := newStill(t, 1)
 	a := plug(t, e, 1, nicOptions{})
 	b := plug(t, e, 2, nicOptions{features: coalFeatures})
@@ -120,7 +120,7 @@ func TestCoalescing(t *testing.T) {
 // last parameters for all; a pause changes nothing, a reset ends coalescing.
 //
 // Shows: VNET-154, VNET-155, VNET-156, VNET-157, VNET-158, VNET-159, VNET-005
-func TestCoalescingPerQueue(t *testing.T) {
+func TestInterruptCoalescingPerQueue(t *testing.T) {
 	const pairs = 2
 	e := newStill(t, 1)
 	b := plug(t, e, 2, nicOptions{features: coalFeatures | virtio.FeatureMQ, pairs: pairs})
@@ -194,7 +194,7 @@ func TestCoalescingPerQueue(t *testing.T) {
 
 // Memory that vanishes while an interrupt waits breaks the port and nothing
 // else; a queue that stops interrupts for what waited.
-func TestCoalescingEnds(t *testing.T) {
+func TestInterruptCoalescingEnds(t *testing.T) {
 	e := newEngine(t, 1)
 	a := plug(t, e, 1, nicOptions{})
 	b := plug(t, e, 2, nicOptions{features: coalFeatures})
