@@ -27,17 +27,21 @@ type Sink interface {
 // header that Admit left, and nothing is to be found out for it. It is then
 // for the caller to copy; otherwise Deliver does.
 //
-// It is to be called for every receiver: it prepares what the packet header
-// reports of the frame's hash.
+// It is to be called for every receiver, for it calls Report.
 func (f *Frame) Whole(rx *Receiver) bool {
-	f.Hdr.HashValue, f.Hdr.HashReport = 0, 0
-	if rx.Hash != nil {
-		f.Hdr.HashValue, f.Hdr.HashReport = rx.Hash.Hash(f)
-	}
+	f.Report(rx)
 	if f.Hdr.Flags&virtio.HdrNeedsCsum == 0 {
 		return !rx.validate
 	}
 	return rx.Checksum && !f.inner && (!f.IsSuper() || rx.takes(f))
+}
+
+// Report puts what the receiver is to know of the frame's hash into Hdr.
+func (f *Frame) Report(rx *Receiver) {
+	f.Hdr.HashValue, f.Hdr.HashReport = 0, 0
+	if rx.Hash != nil {
+		f.Hdr.HashValue, f.Hdr.HashReport = rx.Hash.Hash(f)
+	}
 }
 
 // Deliver puts a frame that is not Whole into sink: its

@@ -59,7 +59,9 @@ func (q *rxQueue) deliverCoalesced(s *shard, l *outList) []uint16 {
 	u := &s.units
 	u.begin(q, l.st)
 	for _, i := range l.frames {
-		u.gro.Add(s.frames[i&^flooded].Coalescable())
+		f := s.frames[i&^flooded]
+		f.Report(&l.st.receiver)
+		u.gro.Add(f.Coalescable())
 	}
 	for {
 		single, ok := u.gro.Next(u)
@@ -92,6 +94,7 @@ func (q *rxQueue) coalesceParked(s *shard, from *txQueue, frames []parked, st, s
 		for ; n < len(frames) && len(u.list) < batchSize; n++ {
 			if w := &frames[n]; w.pending(s, from, sender) {
 				u.list = append(u.list, uint16(n))
+				w.frame.Report(&st.receiver)
 				u.gro.Add(w.frame.Coalescable())
 			}
 		}

@@ -239,6 +239,22 @@ func TestHashOfWork(t *testing.T) {
 				}
 			}
 		}
+		// Coalesced, where the driver takes that: as one unit.
+		st.RSCv4 = true
+		must(t, b.port.SetOffloads(st))
+		for i := range 3 {
+			next := f
+			next.seq = uint32(1000 * i)
+			a.queue(0, a.image(virtio.NetHdr{}, next.packet(t, bytesOf(1000, 1))))
+		}
+		a.ring(0)
+		got, want := b.all(0), 3
+		if features.Has(virtio.FeatureGuestTSO4) {
+			want = 1
+		}
+		if len(got) != want || got[0].hdr.HashValue != hash || got[0].hdr.HashReport != report {
+			t.Errorf("receiver with %s: three segments came as %d frames, the first with %+v; want %d with hash %#x", features, len(got), got[0].hdr, want, hash)
+		}
 		// Flooded: the other receiver has no such fields, and a third frame for
 		// b, of no IP, has none of the hash of the one before.
 		a.send(0, virtio.NetHdr{}, frame(broadcast, a.mac, 60))
