@@ -305,7 +305,7 @@ func TestRSSRefusals(t *testing.T) {
 		}
 	}
 	for _, raw := range [][]byte{
-		append(good.AppendData([]byte{4, 1}), 0),
+		good.AppendData([]byte{4, 1})[:len(good.AppendData(nil))+1],
 		good.AppendData([]byte{4, 1})[:20],
 		{7, 0, 0, 1, 0},
 		{7, 0, 0, 1, 0, 0, 0},
@@ -324,7 +324,7 @@ func TestRSSRefusals(t *testing.T) {
 // The last command of the class decides how frames are steered, a reset
 // returns to one queue and no hash.
 //
-// Shows: VNET-005, VNET-080, VNET-084, VNET-088
+// Shows: VNET-005, VNET-080, VNET-084
 func TestRSSModes(t *testing.T) {
 	const pairs = 4
 	e := newStill(t, 1)

@@ -141,7 +141,7 @@ func TestDecode(t *testing.T) {
 		{"RSS, hash type", 4, 1, "40000000 0000 0000 0000 0100 00", nil, "hash types 0x40, of which 0x40 are not supported"},
 		{"RSS, long key", 4, 1, "00000000 0000 0000 0000 0100 29" + key40 + "00", nil, "hash key of 41 bytes, want at most 40"},
 		{"RSS, key cut", 4, 1, "00000000 0000 0000 0000 0100 0200", nil, "1 bytes where the hash key should be, want 2"},
-		{"RSS, surplus after key", 4, 1, "00000000 0000 0000 0000 0100 0000", nil, "1 bytes where the hash key should be, want 0"},
+		{"RSS, padded as by Linux", 4, 1, "00000000 0000 0000 0000 0100 02112200", ctrl.RSS{Table: []uint16{0}, MaxTxVQ: 1, Key: []byte{0x11, 0x22}}, ""},
 
 		{
 			"hash", 4, 2, "07000000 0000000000000000 28" + key40,
@@ -152,7 +152,7 @@ func TestDecode(t *testing.T) {
 		{"hash, short", 4, 2, "07000000 0000000000000000", nil, "MQ_HASH_CONFIG: 12 bytes of data, want at least 13"},
 		{"hash, type", 4, 2, "c0000000 0000000000000000 00", nil, "hash types 0xc0"},
 		{"hash, long key", 4, 2, "07000000 0000000000000000 29" + key40 + "00", nil, "hash key of 41 bytes"},
-		{"hash, surplus", 4, 2, "07000000 0000000000000000 00 00", nil, "1 bytes where the hash key should be"},
+		{"hash, padded as by Linux", 4, 2, "07000000 0000000000000000 01 1100", ctrl.HashConfig{HashTypes: 7, Key: []byte{0x11}}, ""},
 		{"unknown MQ command", 4, 3, "", nil, "unknown command: class 4, command 3"},
 
 		{"offloads off", 5, 0, "0000000000000000", ctrl.GuestOffloads{}, ""},

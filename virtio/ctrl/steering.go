@@ -108,17 +108,18 @@ func (l *Limits) checkHashTypes(types uint32) error {
 	return nil
 }
 
-// cutKey returns a copy of the key that, after its length in one byte, fills
-// data, which is not empty.
+// cutKey returns a copy of the key that, after its length in one byte, is in
+// data, which is not empty. Bytes behind the key are ignored: Linux 7 sends one,
+// the padding of its structure.
 func (l *Limits) cutKey(data []byte) ([]byte, error) {
 	n, key := data[0], data[1:]
 	switch {
 	case n > l.KeySize:
 		return nil, fmt.Errorf("hash key of %d bytes, want at most %d", n, l.KeySize)
-	case len(key) != int(n):
+	case len(key) < int(n):
 		return nil, fmt.Errorf("%d bytes where the hash key should be, want %d as announced", len(key), n)
 	}
-	return append([]byte(nil), key...), nil
+	return append([]byte(nil), key[:n]...), nil
 }
 
 // HashConfig configures the hash that packet headers report.
