@@ -20,6 +20,8 @@ type ctrlQueue struct {
 	virtqueue
 	nic *Port
 	msg ctrl.Chain // guarded by mu
+	// accepted counts the commands that were carried out. Guarded by mu.
+	accepted uint64
 
 	// kick is a duplicate of the kick eventfd, nil while not watched. Guarded
 	// by Port.mu.
@@ -161,6 +163,9 @@ func (q *ctrlQueue) reply(ok bool, result []byte) {
 	q.used = append(q.used, q.batch.Chains[0].Used(q.msg.Reply(ok, result)))
 	q.pos = 1
 	q.count.packets++
+	if ok {
+		q.accepted++
+	}
 	q.publish()
 }
 
@@ -173,6 +178,7 @@ func (p *Port) command(class, cmd uint8, data []byte) ([]byte, error) {
 		Features: p.features, QueuePairs: uint16(p.cfg.QueuePairs),
 		KeySize: p.net.RSSMaxKeySize, TableLen: p.net.RSSMaxTableLen,
 		HashTypes: p.net.HashTypes, TunnelTypes: p.net.TunnelTypes,
+		StatTypes: statTypes,
 	}
 	c, err := limits.Decode(class, cmd, data)
 	if err != nil {
@@ -207,6 +213,10 @@ func (p *Port) command(class, cmd uint8, data []byte) ([]byte, error) {
 		g.rss, g.rssByDriver, g.hash = nil, false, &h
 	case ctrl.HashTunnel:
 		g.innerHash = c.Types&ctrl.TunnelNVGRE != 0
+	case ctrl.StatsQuery:
+		return ctrl.AppendStatTypes(nil, limits.Stats()), nil
+	case ctrl.StatsGet:
+		return p.statistics(c), nil
 	case ctrl.Coal:
 		p.coalesce(c)
 		return nil, nil

@@ -51,8 +51,13 @@ func (n *nic) raw(b []byte, room int, pieces ...int) []byte {
 		b = b[k:]
 	}
 	at := n.place(bytes.Repeat([]byte{0xee}, room+1))
-	for i := range room {
-		elems = append(elems, vringtest.Elem{Addr: at + uint64(i), Len: 1, Write: true})
+	for i := 0; i < room; {
+		k := 1
+		if room > 32 { // more than the ring has room for in single bytes
+			k = min(11, room-i)
+		}
+		elems = append(elems, vringtest.Elem{Addr: at + uint64(i), Len: uint32(k), Write: true})
+		i += k
 	}
 	if _, ok := r.Add(elems...); !ok {
 		n.t.Fatal("control ring full")

@@ -22,7 +22,7 @@ const offered = virtio.FeatureCSUM | virtio.FeatureGuestCSUM |
 	virtio.FeatureMrgRxbuf | virtio.FeatureMAC | virtio.FeatureStatus | virtio.FeatureSpeedDuplex |
 	virtio.FeatureCtrlVQ | virtio.FeatureCtrlRX | virtio.FeatureCtrlRXExtra | virtio.FeatureCtrlVLAN |
 	virtio.FeatureCtrlMACAddr | virtio.FeatureGuestAnnounce | virtio.FeatureCtrlGuestOffload |
-	virtio.FeatureHashReport | virtio.FeatureHashTunnel | virtio.FeatureNotfCoal | virtio.FeatureVQNotfCoal |
+	virtio.FeatureHashReport | virtio.FeatureHashTunnel | virtio.FeatureNotfCoal | virtio.FeatureVQNotfCoal | virtio.FeatureDeviceStats |
 	virtio.FeatureIndirectDesc | virtio.FeatureEventIdx | virtio.FeatureVersion1 | virtio.FeatureAnyLayout
 
 // MaxPairs bounds the queue pairs of a port.
