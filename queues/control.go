@@ -241,5 +241,6 @@ func (p *Port) command(class, cmd uint8, data []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%s is not offered", ctrl.Name(class, cmd))
 	}
 	p.compile()
+	p.driverChanged()
 	return nil, nil
 }

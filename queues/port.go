@@ -36,6 +36,9 @@ type PortConfig struct {
 	MTU        int        // 0: not told to the driver, else virtio.MinMTU to virtio.MaxMTU
 	Speed      uint32     // Mbit/s as told to the driver; it limits nothing
 	Withhold   virtio.Features
+	// Notify, if there is one, is called in a goroutine of its own when what
+	// Driver returns has changed.
+	Notify func()
 }
 
 func (c *PortConfig) check() error {
@@ -80,6 +83,7 @@ type Port struct {
 	net        virtio.NetConfig
 	linkUp     bool // as the operator wants it
 	needsReset bool
+	restarts   uint64 // times that guest was forgotten
 	guest      guestState
 	offloads   offload.State // operational, apart from what the features say
 }
@@ -144,6 +148,8 @@ func (p *Port) forget() {
 	}
 	p.guest = guestState{pairs: 1, filter: rxfilter.New(p.cfg.MAC, p.features)}
 	p.forgetCoalescing()
+	p.restarts++
+	p.driverChanged()
 }
 
 // compile publishes a new snapshot of the port's state and returns when no

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"vhost-user-nvgre/offload"
 	"vhost-user-nvgre/virtio"
@@ -400,6 +401,47 @@ func TestRSSModes(t *testing.T) {
 		}
 	}
 	check("SetRSS refused", []int{0}, false)
+}
+
+// Whoever asks is told of what the driver did.
+func TestDriver(t *testing.T) {
+	e := newStill(t, 1)
+	told := make(chan struct{}, 100)
+	const features = rssFeatures | virtio.FeatureCtrlGuestOffload | virtio.FeatureGuestCSUM
+	p, err := e.AddPort(PortConfig{Name: "x", QueuePairs: 2, MAC: macOf(1), Notify: func() { told <- struct{}{} }})
+	must(t, err)
+	n := attach(t, p, nicOptions{features: features, pairs: 2})
+	n.startCtrl()
+	start := p.Driver()
+	if start.Features != features || start.RSS != nil || start.Off != 0 {
+		t.Errorf("Driver() = %+v at first", start)
+	}
+	for len(told) > 0 {
+		<-told
+	}
+	heard := func(what string) {
+		t.Helper()
+		select {
+		case <-told:
+		case <-time.After(patience):
+			t.Fatalf("not told of %s", what)
+		}
+	}
+	n.mustDo(ctrl.RSS{HashTypes: 1, Table: []uint16{1}, MaxTxVQ: 1, Key: make([]byte, 40)})
+	heard("RSS_CONFIG")
+	if d := p.Driver(); d.RSS == nil || !d.ByDriver || d.Hash == nil || d.Restarts != start.Restarts {
+		t.Errorf("Driver() = %+v after RSS_CONFIG", d)
+	}
+	n.mustDo(ctrl.GuestOffloads{})
+	heard("GUEST_OFFLOADS_SET")
+	if d := p.Driver(); d.Off != virtio.FeatureGuestCSUM {
+		t.Errorf("Driver() = %+v after GUEST_OFFLOADS_SET", d)
+	}
+	p.Reset()
+	heard("a reset")
+	if d := p.Driver(); d.RSS != nil || d.Hash != nil || d.Off != 0 || d.Restarts != start.Restarts+1 {
+		t.Errorf("Driver() = %+v after a reset", d)
+	}
 }
 
 // Receive offloads are switched off and on for the next frame; those that
