@@ -144,13 +144,17 @@ func (p *WirePort) SetLink(up bool) {
 	if p.linkUp == up || p.removed {
 		return
 	}
+	l, ok := p.wire.(LinkSetter)
+	if ok && !up {
+		l.SetLink(false) // before, so that a wire that can wait loses nothing
+	}
 	p.linkUp = up
 	if !up {
 		p.engine.fdb.Flush(p.id)
 	}
 	p.compile()
-	if l, ok := p.wire.(LinkSetter); ok {
-		l.SetLink(up)
+	if ok && up {
+		l.SetLink(true)
 	}
 	p.engine.logLink(p.name, up)
 }

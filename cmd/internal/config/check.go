@@ -61,6 +61,10 @@ func (p *Port) check() error {
 	switch {
 	case slices.Contains(forInterfaces, p.Kind) && p.Interface == "":
 		return fmt.Errorf("port %s of kind %s has no interface; add one, such as interface=%s", p.Name, p.Kind, p.Name)
+	case p.Kind == KindPcap && p.Read == "" && p.Write == "":
+		return fmt.Errorf("port %s of kind pcap has neither read nor write; add one, such as write=%s.pcapng", p.Name, p.Name)
+	case p.Kind == KindPcap && p.Write != "" && filepath.Clean(p.Read) == filepath.Clean(p.Write):
+		return fmt.Errorf("port %s reads and writes %s; what is written replaces what is there", p.Name, p.Write)
 	case p.Kind.IsWire():
 		return nil
 	case p.Socket == "" && p.FD == NoFD:
@@ -101,8 +105,19 @@ func kinds(all []Kind) string {
 func checkWires(wires []*Port) []error {
 	var errs []error
 	type device struct{ netns, name string }
-	devices := map[device]*Port{}
+	devices, files := map[device]*Port{}, map[string]*Port{}
 	for _, p := range wires {
+		if p.Kind == KindPcap {
+			if p.Write == "" {
+				continue
+			}
+			path := filepath.Clean(p.Write)
+			if other := files[path]; other != nil {
+				errs = append(errs, fmt.Errorf("%s: port %s writes %s, as port %s does, described by %s", p.Origin, p.Name, p.Write, other.Name, other.Origin))
+			}
+			files[path] = p
+			continue
+		}
 		d := device{p.Netns, p.Interface}
 		if other := devices[d]; other != nil {
 			errs = append(errs, fmt.Errorf("%s: port %s uses interface %s, as port %s does, described by %s", p.Origin, p.Name, p.Interface, other.Name, other.Origin))

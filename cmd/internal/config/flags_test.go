@@ -56,19 +56,21 @@ func TestQuickForm(t *testing.T) {
 
 func TestQuickFormOfWires(t *testing.T) {
 	got, err := load(t, "--port", "name=up0,kind=tap,interface=tap0,netns=/run/netns/x,queue-pairs=4,mtu=9000,link=down,withhold=host_uso",
-		"--port", "name=up1,kind=packet,interface=tap0")
+		"--port", "name=up1,kind=packet,interface=tap0", "--port", "name=pc0,kind=pcap,read=/a,write=/b,pace=times", "--port", "name=pc1,kind=pcap,write=/c")
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, b := DefaultPort(), DefaultPort()
+	a, b, c, d := DefaultPort(), DefaultPort(), DefaultPort(), DefaultPort()
+	c.Name, c.Kind, c.Read, c.Write, c.Pace, c.Origin = "pc0", KindPcap, "/a", "/b", PaceTimes, got.Ports[2].Origin
+	d.Name, d.Kind, d.Write, d.Origin = "pc1", KindPcap, "/c", got.Ports[3].Origin
 	a.Name, a.Kind, a.Interface, a.Netns, a.QueuePairs, a.MTU, a.LinkUp = "up0", KindTap, "tap0", "/run/netns/x", 4, 9000, false
 	a.Withhold = virtio.FeatureHostUSO
 	b.Name, b.Kind, b.Interface = "up1", KindPacket, "tap0"
 	a.Origin, b.Origin = got.Ports[0].Origin, got.Ports[1].Origin
-	if !slices.Equal(got.Ports, []Port{a, b}) {
-		t.Errorf("ports:\n got %+v\nwant %+v", got.Ports, []Port{a, b})
+	if !slices.Equal(got.Ports, []Port{a, b, c, d}) {
+		t.Errorf("ports:\n got %+v\nwant %+v", got.Ports, []Port{a, b, c, d})
 	}
-	for i, want := range []string{"interface tap0 in /run/netns/x", "interface tap0"} {
+	for i, want := range []string{"interface tap0 in /run/netns/x", "interface tap0", "from /a, to /b", "to /c"} {
 		if place := got.Ports[i].Endpoint(); place != want {
 			t.Errorf("Endpoint() = %q, want %q", place, want)
 		}
@@ -144,12 +146,20 @@ func TestCommandLineFaults(t *testing.T) {
 		{[]string{"--port=name=a,socket=" + strings.Repeat("x", 108)}, "is too long; want a path of at most 107 bytes"},
 		{[]string{port, "--socket-path=/a", "--fd=3"}, "--socket-path and --fd exclude each other"},
 		{[]string{"--fd=0"}, `--fd: fd: "0" is out of range`},
-		{[]string{"--port=name=up0,kind=tpa"}, `kind: "tpa" is not known; want vhost-user, tap or packet`},
+		{[]string{"--port=name=up0,kind=tpa"}, `kind: "tpa" is not known; want vhost-user, tap, packet or pcap`},
 		{[]string{"--port=name=up0,kind=tap"}, "port up0 of kind tap has no interface; add one, such as interface=up0"},
 		{[]string{"--port=name=up0,kind=tap,interface=a/b"}, `interface: "a/b" is malformed; want the name of a network interface`},
 		{[]string{"--port=name=up0,kind=tap,interface=sixteen-letters."}, `interface: "sixteen-letters." is too long; want`},
 		{[]string{"--port=name=up0,kind=tap,interface=tap0,mac=02:00:00:00:00:01"}, "port up0 of kind tap has mac, which is for ports of kind vhost-user"},
 		{[]string{"--port=name=up0,kind=tap,interface=tap0,nvgre=on"}, "port up0 of kind tap has nvgre, which is for ports of kind vhost-user"},
+		{[]string{"--port=name=pc0,kind=pcap"}, "port pc0 of kind pcap has neither read nor write; add one, such as write=pc0.pcapng"},
+		{[]string{"--port=name=pc0,kind=pcap,read=x,write=./x"}, "port pc0 reads and writes ./x"},
+		{[]string{"--port=name=pc0,kind=pcap,write=x,queue-pairs=2"}, "port pc0 of kind pcap has queue-pairs, which is for ports of kind vhost-user, tap or packet"},
+		{[]string{"--port=name=pc0,kind=pcap,read=x,pace=fast"}, `pace: "fast" is not known; want full (as fast as`},
+		{
+			[]string{"--port=name=pc0,kind=pcap,write=x", "--port=name=pc1,kind=pcap,write=./x"},
+			"--port name=pc1,kind=pcap,write=./x: port pc1 writes ./x, as port pc0 does, described by --port name=pc0,kind=pcap,write=x",
+		},
 		{[]string{"--port=name=vm0,socket=x,interface=tap0"}, "port vm0 of kind vhost-user has interface, which is for ports of kind tap or packet"},
 		{
 			[]string{"--port=name=up0,kind=tap,interface=tap0", "--port=name=up1,kind=packet,interface=tap0"},

@@ -14,10 +14,11 @@ const (
 	maxQueuePairs = 64
 )
 
-var allKinds = []Kind{KindVhostUser, KindTap, KindPacket}
+var allKinds = []Kind{KindVhostUser, KindTap, KindPacket, KindPcap}
 
 // What a setting is for.
 var (
+	forCaptures   = []Kind{KindPcap}
 	forGuests     = []Kind{KindVhostUser}
 	forInterfaces = []Kind{KindTap, KindPacket}
 	withPairs     = append([]Kind{KindVhostUser}, forInterfaces...)
@@ -36,7 +37,7 @@ var portSettings = []setting[Port]{
 	},
 	{
 		key: "kind", kind: text, want: kinds(allKinds),
-		help: "what the port leads to: vhost-user (a virtual machine), tap (a tap device) or packet (a network interface)",
+		help: "what the port leads to: vhost-user (a virtual machine), tap (a tap device), packet (a network interface) or pcap (capture files)",
 		get:  func(p *Port) string { return string(p.Kind) },
 		set: func(p *Port, v string) error {
 			if !slices.Contains(allKinds, Kind(v)) {
@@ -62,6 +63,34 @@ var portSettings = []setting[Port]{
 		set: func(p *Port, v string) error {
 			p.Netns = v
 			return nil
+		},
+	},
+	{
+		key: "read", kind: text, only: forCaptures, want: "the path of a capture in pcap or pcapng format",
+		help: "capture whose frames a pcap port takes in",
+		get:  func(p *Port) string { return p.Read },
+		set: func(p *Port, v string) error {
+			p.Read = v
+			return nil
+		},
+	},
+	{
+		key: "write", kind: text, only: forCaptures, want: "the path of a file",
+		help: "file in pcapng format that a pcap port writes frames to",
+		get:  func(p *Port) string { return p.Write },
+		set: func(p *Port, v string) error {
+			p.Write = v
+			return nil
+		},
+	},
+	{
+		key: "pace", kind: text, only: forCaptures, want: "full (as fast as the switch takes them) or times (as far apart as they were captured)",
+		help: "how fast frames of a capture are taken in: full or times",
+		get:  func(p *Port) string { return string(p.Pace) },
+		set: func(p *Port, v string) error {
+			pace, err := oneOf(v, string(PaceFull), string(PaceTimes))
+			p.Pace = Pace(pace)
+			return err
 		},
 	},
 	{

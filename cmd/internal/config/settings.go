@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
 	"vhost-user-nvgre/offload"
@@ -46,6 +47,10 @@ type Port struct {
 	Interface   string // of a tap or packet port
 	Netns       string // file that names the network namespace of Interface; "": that of the process
 
+	// Of a pcap port.
+	Read, Write string // paths of captures, "" for none
+	Pace        Pace
+
 	// Offloads that are operational.
 	NVGRE, RxChecksum, LSO, USO, RSC, URO bool
 
@@ -61,11 +66,21 @@ const (
 	KindVhostUser Kind = "vhost-user" // a virtual machine
 	KindTap       Kind = "tap"        // a tap device
 	KindPacket    Kind = "packet"     // a network interface of the host
+	KindPcap      Kind = "pcap"       // capture files
 )
 
 // IsWire reports whether a port of that kind leads to something that is no
 // guest.
 func (k Kind) IsWire() bool { return k != KindVhostUser }
+
+// Pace says how fast frames of a capture enter the switch.
+type Pace string
+
+// Paces.
+const (
+	PaceFull  Pace = "full"  // as fast as they are taken
+	PaceTimes Pace = "times" // as far apart as they were captured
+)
 
 // NoFD is the value of Port.FD when there is none.
 const NoFD = -1
@@ -96,6 +111,7 @@ func Default() Settings {
 func DefaultPort() Port {
 	return Port{
 		Kind:       KindVhostUser,
+		Pace:       PaceFull,
 		FD:         NoFD,
 		Mode:       ModeServer,
 		SocketMode: 0o660,
@@ -142,6 +158,15 @@ func (p *Port) Endpoint() string {
 			place += " in " + p.Netns
 		}
 		return place
+	case p.Kind == KindPcap:
+		var parts []string
+		if p.Read != "" {
+			parts = append(parts, "from "+p.Read)
+		}
+		if p.Write != "" {
+			parts = append(parts, "to "+p.Write)
+		}
+		return strings.Join(parts, ", ")
 	case p.FD != NoFD:
 		return fmt.Sprintf("fd %d", p.FD)
 	}

@@ -80,7 +80,7 @@ func newCommand() *cobra.Command {
 		Short: "Switch between virtual machines, attached over vhost-user",
 		Long: `vhost-user-nvgre is a vhost-user back end: a learning Ethernet switch whose
 ports are multi-queue virtio NICs for virtual machines, or lead to tap devices
-and network interfaces of the host.
+and network interfaces of the host or to capture files.
 
 It stays in the foreground and logs to standard error. SIGTERM and SIGINT detach
 all front ends and end it; a second one ends it at once. SIGHUP reads the

@@ -7,13 +7,14 @@ import (
 	"vhost-user-nvgre/cmd/internal/control"
 	"vhost-user-nvgre/queues"
 	"vhost-user-nvgre/queues/wire/packet"
+	"vhost-user-nvgre/queues/wire/pcap"
 	"vhost-user-nvgre/queues/wire/tap"
 )
 
 // openWire makes a port that leads to a wire.
 func (d *Daemon) openWire(cfg *config.Port) (*port, error) {
 	p := &port{cfg: *cfg}
-	if err := p.makeWire(); err != nil {
+	if err := p.makeWire(d.log.WithField("port", cfg.Name)); err != nil {
 		return nil, fmt.Errorf("port %s: %w", cfg.Name, err)
 	}
 	var err error
@@ -28,7 +29,7 @@ func (d *Daemon) openWire(cfg *config.Port) (*port, error) {
 }
 
 // makeWire opens what the port leads to.
-func (p *port) makeWire() (err error) {
+func (p *port) makeWire(log queues.Logger) (err error) {
 	c := &p.cfg
 	switch c.Kind {
 	case config.KindTap:
@@ -40,6 +41,12 @@ func (p *port) makeWire() (err error) {
 	case config.KindPacket:
 		var w *packet.Wire
 		w, err = packet.Open(packet.Config{Interface: c.Interface, Netns: c.Netns, QueuePairs: c.QueuePairs, Withhold: c.Withhold})
+		if err == nil {
+			p.wire = w
+		}
+	case config.KindPcap:
+		var w *pcap.Wire
+		w, err = pcap.Open(pcap.Config{Name: c.Name, Read: c.Read, Write: c.Write, ByTimes: c.Pace == config.PaceTimes, Log: log})
 		if err == nil {
 			p.wire = w
 		}

@@ -3,9 +3,11 @@ package daemon
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
 	"github.com/sirupsen/logrus"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -125,6 +128,13 @@ func TestPacketPort(t *testing.T) {
 	})
 	mac := vm.Address()
 	configure(t, "veth0", mac)
+	// Until the kernel has noticed the carriers, frames vanish.
+	for _, name := range []string{"veth0", "veth1"} {
+		r.until("seeing "+name+" up", func() bool {
+			l, err := netlink.LinkByName(name)
+			return err == nil && l.Attrs().OperState == netlink.OperUp
+		})
+	}
 	r.swapSuperFrames(mac, "veth0")
 	if _, p := r.status("up0"); p.Kind != "packet" || p.Place != "interface veth1" || p.QueuePairsInUse != 1 {
 		t.Errorf("status %+v", p)
@@ -143,6 +153,56 @@ func TestPacketPort(t *testing.T) {
 	})
 	if _, p := r.status("vm"); queueOf(p, 1).State != "running" {
 		t.Errorf("the guest's port: %+v, want it running", p)
+	}
+}
+
+// TestPcapPort has a guest receive a capture when the port's link goes up, and
+// what the guest sends written to another.
+func TestPcapPort(t *testing.T) {
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "from.pcap"), filepath.Join(dir, "to.pcapng")
+	want := frame(virtio.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, virtio.MAC{2, 5: 9}, 200)
+	file, err := os.Create(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := pcapgo.NewWriter(file)
+	ci := gopacket.CaptureInfo{Timestamp: time.Unix(1, 0), CaptureLength: len(want), Length: len(want)}
+	if err := errors.Join(w.WriteFileHeader(65535, layers.LinkTypeEthernet), w.WritePacket(ci, want), file.Close()); err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, func(dir string, s *config.Settings) {
+		pc := config.DefaultPort()
+		pc.Name, pc.Kind, pc.Read, pc.Write, pc.LinkUp, pc.Origin = "pc0", config.KindPcap, from, to, false, "test"
+		s.Ports = []config.Port{portIn(dir, "vm"), pc}
+	})
+	f := r.attach("vm", frontendtest.Options{})
+	if err := r.client.SetLink(t.Context(), "pc0", true); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.RX[0].MustRecv(t); !bytes.Equal(got.Data, want) {
+		t.Errorf("%d bytes came from the capture, want its frame of %d", len(got.Data), len(want))
+	}
+	back := frame(virtio.MAC{2, 5: 9}, virtio.MAC{4}, 300)
+	f.TX[0].MustSend(t, virtio.NetHdr{}, back)
+	r.until("writing", func() bool { _, p := r.status("pc0"); return queueOf(p, 0).Packets == 1 })
+	if _, p := r.status("pc0"); p.Kind != "pcap" || p.Place != "from "+from+", to "+to {
+		t.Errorf("status %+v", p)
+	}
+	r.signals <- syscall.SIGTERM
+	if err := r.wait(); err != nil {
+		t.Fatal(err)
+	}
+	if file, err = os.Open(to); err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	written, err := pcapgo.NewNgReader(file, pcapgo.DefaultNgReaderOptions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err := written.ReadPacketData(); err != nil || !bytes.Equal(got, back) {
+		t.Errorf("%d bytes were written, %v; want the frame of %d", len(got), err, len(back))
 	}
 }
 
@@ -264,6 +324,8 @@ func TestWireRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	notTap, nowhere, noFeature := wireIn(config.KindTap, "up0", "veth0"), wireIn(config.KindTap, "up0", "tap0"), wireIn(config.KindTap, "up0", "tap0")
+	noCapture := wireIn(config.KindPcap, "pc0", "")
+	noCapture.Read = "/nowhere"
 	nowhere.Netns, noFeature.Withhold = "/nowhere", virtio.FeatureMQ
 	for _, tt := range []struct {
 		port config.Port
@@ -273,6 +335,7 @@ func TestWireRefused(t *testing.T) {
 		{nowhere, "port up0: tap: network namespace: open /nowhere: no such file"},
 		{wireIn(config.KindPacket, "up0", "veth9"), "port up0: there is no interface veth9: "},
 		{wireIn(config.KindPacket, "up0", "lo"), "port up0: interface lo is not one for Ethernet"},
+		{noCapture, "port pc0: read capture: open /nowhere: no such file"},
 		{noFeature, "port up0: tap tap0: mq is nothing a tap device has"},
 	} {
 		refused(t, tt.port, exitFailure, tt.want)

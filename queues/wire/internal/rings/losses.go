@@ -11,17 +11,21 @@ type Reason uint8
 
 // Reasons.
 const (
-	Busy   Reason = iota // the kernel holds as many of our frames as it wants to
-	Memory               // the kernel had no memory, or no room in the device's queue
-	Header               // the kernel did not like the packet header
-	Long                 // longer than the interface, or this program, takes
-	Down                 // the interface is down
-	Other                // any other error
+	Busy     Reason = iota // the kernel holds as many of our frames as it wants to
+	Memory                 // the kernel had no memory, or no room in the device's queue
+	Header                 // the kernel did not like the packet header
+	Long                   // longer than the interface, or this program, takes
+	Down                   // the interface is down
+	Other                  // any other error
+	Cut                    // only the beginning of the frame was captured
+	LinkType               // not an Ethernet frame
+	Behind                 // the file took frames more slowly than they came
 	reasons
 )
 
 var reasonNames = [reasons]string{
 	Busy: "busy", Memory: "memory", Header: "header", Long: "long", Down: "down", Other: "other",
+	Cut: "cut", LinkType: "link_type", Behind: "behind",
 }
 
 // String returns a word fit for a counter.

@@ -146,6 +146,10 @@ func (n *Namespace) Veth(t testing.TB, name string, other *Namespace, peer strin
 	})
 	n.Configure(t, name)
 	other.Configure(t, peer)
+	// Until the kernel has noticed the carrier, frames vanish.
+	Eventually(t, "both ends of veth "+name+" to be up", func() bool {
+		return n.Link(t, name).OperState == netlink.OperUp && other.Link(t, peer).OperState == netlink.OperUp
+	})
 }
 
 // Delete removes an interface.
