@@ -3,15 +3,14 @@
 // and optionally VLAN, of the outer Ethernet header or of the one within an
 // NVGRE tunnel, and as an extension by the tunnel's virtual subnet id.
 //
-// A Table is a hash table over all filters. Matching asks it once for each
-// combination of tests that some filter has, two of the outer header and four
-// of the inner one at most, however many filters there are.
+// A Table has a hash table for each combination of tests. Matching asks those
+// that hold a filter, two of the outer header and four of the inner one at
+// most, however many filters there are.
 package vmq
 
 import (
+	"encoding/binary"
 	"fmt"
-	"math/bits"
-	"math/rand/v2"
 
 	"vhost-user-nvgre/virtio"
 )
@@ -45,6 +44,8 @@ type Filter struct {
 
 func (f *Filter) check() error {
 	switch {
+	case f.MAC == virtio.MAC{}:
+		return fmt.Errorf("%s is no address of a station", f.MAC)
 	case f.Test > VLANEqual:
 		return fmt.Errorf("VLAN test %d, want 0 to %d", f.Test, VLANEqual)
 	case f.Test == VLANEqual && (f.VLAN == 0 || f.VLAN > 4094):
@@ -66,157 +67,98 @@ type Header struct {
 	VSID uint32 // of the tunnel that the header is in
 }
 
-// Bits of a key besides the address.
+// The groups of sets in a Table.
 const (
-	keyVLAN     = 1 << 12 // lower 12 bits: the VLAN
-	keyUntagged = 2 << 12
-	keyVSID     = 4 << 12
-	keyInner    = 8 << 12
-	keyBits     = 1<<16 - 1
+	outer     = 0                  // plus a VLANTest: filters of the outer header
+	inner     = int(VLANEqual) + 1 // of the inner header
+	innerVSID = 2 * inner          // of the inner header and the VSID
+	numSets   = 3 * inner
 )
-
-// shape is a set of tests of the VLAN that filters have; those of filters with
-// a test of the VSID are shifted by vsidShift.
-type shape uint8
-
-const (
-	hasAny shape = 1 << iota
-	hasUntagged
-	hasVLAN
-
-	vsidShift = 3
-)
-
-// slot is an entry of the hash table. A key of 0 marks an empty one: of the
-// address 00:00:00:00:00:00 there are no filters.
-type slot struct {
-	key   uint64
-	vsid  uint32
-	queue uint16
-}
 
 // Table is an immutable set of filters.
 type Table struct {
-	slots []slot // a power of two, at most half full
-	shift uint8
-	seed  [2]uint64 // odd, so that who sends frames cannot know which collide
-	outer shape     // tests of filters that look at the outer header
-	inner shape     // of those that look into the tunnel
-	len   int
+	sets [numSets]set
+	len  int
 }
 
 // New returns the table of the filters. Two filters with the same tests are an
 // error.
 func New(filters []Filter) (*Table, error) {
-	size := max(8, 1<<bits.Len(uint(2*len(filters))))
-	t := &Table{
-		slots: make([]slot, size), shift: uint8(64 - bits.TrailingZeros(uint(size))),
-		seed: [2]uint64{rand.Uint64() | 1, rand.Uint64() | 1}, len: len(filters),
+	t := &Table{len: len(filters)}
+	var sizes [numSets]int
+	for i := range filters {
+		if err := filters[i].check(); err != nil {
+			return nil, fmt.Errorf("filter %d: %w", i, err)
+		}
+		sizes[filters[i].set()]++
+	}
+	for i, n := range sizes {
+		t.sets[i] = newSet(n)
 	}
 	for i := range filters {
 		f := &filters[i]
-		if err := f.check(); err != nil {
-			return nil, fmt.Errorf("filter %d: %w", i, err)
+		var mac [8]byte
+		copy(mac[:], f.MAC[:])
+		key := binary.BigEndian.Uint64(mac[:]) | uint64(f.VLAN)
+		if other := t.sets[f.set()].add(slot{key: key, vsid: f.VSID, queue: f.Queue}); other != nil {
+			return nil, fmt.Errorf("filter %d: there is one with the same tests, for queue %d", i, other.queue)
 		}
-		if f.MAC == (virtio.MAC{}) {
-			return nil, fmt.Errorf("filter %d: %s is no address of a station", i, f.MAC)
-		}
-		s := t.find(f.key(), f.VSID)
-		if s.key != 0 {
-			return nil, fmt.Errorf("filter %d: there is one with the same tests, for queue %d", i, s.queue)
-		}
-		*s = slot{key: f.key(), vsid: f.VSID, queue: f.Queue}
-		t.note(f)
 	}
 	return t, nil
 }
 
-// note adds what f tests to the combinations that are asked for.
-func (t *Table) note(f *Filter) {
-	s := [...]shape{AnyVLAN: hasAny, UntaggedOrZero: hasUntagged, VLANEqual: hasVLAN}[f.Test]
+// set returns the number of the set that the filter is in.
+func (f *Filter) set() int {
 	switch {
 	case f.MatchVSID:
-		t.inner |= s << vsidShift
+		return innerVSID + int(f.Test)
 	case f.Encapsulated:
-		t.inner |= s
-	default:
-		t.outer |= s
+		return inner + int(f.Test)
 	}
-}
-
-func (f *Filter) key() uint64 {
-	var k uint64
-	for _, b := range f.MAC {
-		k = k<<8 | uint64(b)
-	}
-	k = k<<16 | uint64(f.VLAN)
-	switch f.Test {
-	case UntaggedOrZero:
-		k |= keyUntagged
-	case VLANEqual:
-		k |= keyVLAN
-	}
-	if f.Encapsulated {
-		k |= keyInner
-	}
-	if f.MatchVSID {
-		k |= keyVSID
-	}
-	return k
-}
-
-// find returns the slot of a key, or the empty one where it belongs.
-func (t *Table) find(key uint64, vsid uint32) *slot {
-	h := (key ^ uint64(vsid)*t.seed[1]) * t.seed[0]
-	mask := len(t.slots) - 1
-	for i := int(h >> t.shift); ; i++ {
-		s := &t.slots[i&mask]
-		if s.key == key && s.vsid == vsid || s.key == 0 {
-			return s
-		}
-	}
+	return outer + int(f.Test)
 }
 
 // Len returns the number of filters.
 func (t *Table) Len() int { return t.len }
 
 // Inner reports whether there are filters that look into tunnels.
-func (t *Table) Inner() bool { return t.inner != 0 }
+func (t *Table) Inner() bool {
+	for i := inner; i < numSets; i++ {
+		if t.sets[i].slots != nil {
+			return true
+		}
+	}
+	return false
+}
 
 // MatchOuter returns the queue of the filter that matches an outer Ethernet
 // header, if there is one. Of several the one with a test of the VLAN wins.
 func (t *Table) MatchOuter(h Header) (queue uint16, ok bool) {
-	return t.match(h.Dst&^keyBits, h.VLAN&0xfff, 0, t.outer)
+	return t.match(outer, h.Dst, h.VLAN, 0)
 }
 
 // MatchInner is MatchOuter for the header in a tunnel. Filters with a test of
 // the VSID win over those without.
 func (t *Table) MatchInner(h Header) (queue uint16, ok bool) {
-	key, vlan := h.Dst&^keyBits|keyInner, h.VLAN&0xfff
-	if s := t.inner >> vsidShift; s != 0 {
-		if q, ok := t.match(key|keyVSID, vlan, h.VSID, s); ok {
-			return q, true
-		}
+	if q, ok := t.match(innerVSID, h.Dst, h.VLAN, h.VSID); ok {
+		return q, true
 	}
-	return t.match(key, vlan, 0, t.inner&(1<<vsidShift-1))
+	return t.match(inner, h.Dst, h.VLAN, 0)
 }
 
-// match asks for a header by its VLAN, then without.
-func (t *Table) match(key uint64, vlan uint16, vsid uint32, s shape) (uint16, bool) {
-	switch {
-	case vlan != 0 && s&hasVLAN != 0:
-		if f := t.find(key|keyVLAN|uint64(vlan), vsid); f.key != 0 {
-			return f.queue, true
-		}
-	case vlan == 0 && s&hasUntagged != 0:
-		if f := t.find(key|keyUntagged, vsid); f.key != 0 {
-			return f.queue, true
-		}
+// match asks a group of sets for a header, by its VLAN first.
+func (t *Table) match(group int, dst uint64, vlan uint16, vsid uint32) (uint16, bool) {
+	key := dst &^ 0xffff
+	vlan &= 0xfff
+	tagged := group + int(UntaggedOrZero)
+	if vlan != 0 {
+		tagged = group + int(VLANEqual)
 	}
-	if s&hasAny != 0 {
-		if f := t.find(key, vsid); f.key != 0 {
-			return f.queue, true
-		}
+	if f := t.sets[tagged].find(key|uint64(vlan), vsid); f != nil {
+		return f.queue, true
+	}
+	if f := t.sets[group+int(AnyVLAN)].find(key, vsid); f != nil {
+		return f.queue, true
 	}
 	return 0, false
 }

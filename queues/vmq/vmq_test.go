@@ -118,6 +118,45 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// The work of a match does not grow with the number of filters: as many sets
+// are asked, and in each as few slots looked at, whether there is the key or
+// not.
+func TestWork(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 10, 1000, 10_000, 65_536} {
+		filters := make([]Filter, n)
+		for i := range filters {
+			filters[i] = Filter{MAC: virtio.MAC{2, 0, byte(i >> 16), byte(i >> 8), byte(i), 1}}
+		}
+		table, err := New(filters)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &table.sets[outer]
+		if len(s.slots) < n+n/2 || len(s.slots) > 4*n {
+			t.Errorf("%d filters: %d slots, want 1.5 to 4 times as many", n, len(s.slots))
+		}
+		// looks counts the slots that a search looks at.
+		looks := func(key uint64) (count int) {
+			for i := s.home(key, 0); ; i++ {
+				count++
+				if f := &s.slots[i&(len(s.slots)-1)]; f.key == key || f.key == 0 {
+					return count
+				}
+			}
+		}
+		var there, absent int
+		for i := range filters {
+			key := 0x0200_0000_0001_0000 | uint64(i)<<24
+			there += looks(key)
+			absent += looks(key | 0x8000_0000_0000_0000)
+		}
+		// Knuth, The Art of Computer Programming, 6.4: 2 and 5 at two thirds.
+		if float64(there) > 4*float64(n) || float64(absent) > 10*float64(n) {
+			t.Errorf("%d filters: %.1f slots looked at to find one, %.1f to find none", n, float64(there)/float64(n), float64(absent)/float64(n))
+		}
+	}
+}
+
 // BenchmarkMatch matches frames to random ones of the filters, by inner MAC,
 // VLAN and VSID after the other combinations have been asked for.
 func BenchmarkMatch(b *testing.B) {
