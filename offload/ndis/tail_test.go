@@ -206,6 +206,9 @@ func TestNames(t *testing.T) {
 
 func TestParseOID(t *testing.T) {
 	for _, o := range OIDs() {
+		if o.Structure() == nil {
+			t.Errorf("%s has no structure", o)
+		}
 		if got, err := ParseOID(o.String()); got != o || err != nil {
 			t.Errorf("ParseOID(%q) = %v, %v", o.String(), got, err)
 		}

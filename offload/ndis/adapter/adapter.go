@@ -63,10 +63,16 @@ type Config struct {
 	RSSv2 bool
 	// Keywords are those remembered; what is absent has its default.
 	Keywords Keywords
-	// Framing and NVGRE are what an administrator turns on at every start, in
-	// the place of a protocol driver: OID_OFFLOAD_ENCAPSULATION for both IP
-	// versions, and encapsulated task offload of type GRE_MAC.
-	Framing, NVGRE bool
+	// Start is what an administrator turns on at every start, in the place of
+	// a protocol driver.
+	Start Start
+}
+
+// Start says what is on after start beyond what NDIS wants to be.
+type Start struct {
+	Framing  bool // OID_OFFLOAD_ENCAPSULATION for both IP versions
+	NVGRE    bool // encapsulated task offload of type GRE_MAC
+	RSC, URO bool // coalescing of TCP segments of both IP versions, and of UDP datagrams
 }
 
 // Adapter is the state of one port's adapter. Its methods may be called by any
@@ -120,11 +126,11 @@ func (a *Adapter) Restart(f virtio.Features) {
 	a.target.Indicate(ndis.StatusTaskOffloadCurrentConfig, current.Encode())
 }
 
-// SetStart changes what Config calls Framing and NVGRE, for the next Restart.
-func (a *Adapter) SetStart(framing, nvgre bool) {
+// SetStart changes Config.Start, for the next Restart.
+func (a *Adapter) SetStart(s Start) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.cfg.Framing, a.cfg.NVGRE = framing, nvgre
+	a.cfg.Start = s
 }
 
 // Setting returns what the data path is to do.

@@ -26,7 +26,7 @@ const (
 type Match struct {
 	MAC  virtio.MAC // destination
 	VLAN VLANMatch
-	ID   uint16 // VLAN id for VLANIDEquals, 1 to 4095
+	ID   uint16 // VLAN id for VLANIDEquals, 1 to 4094
 	// Inner says that the inner Ethernet header of NVGRE packets is looked at,
 	// and only that; else the outermost one.
 	Inner bool
@@ -170,8 +170,8 @@ func (c *call) match(p *ndis.ReceiveFilterParameters) (m Match, st ndis.Status) 
 		return m, c.fail(bad, "test for %s: the keyword %s has that off", ndis.MACVLANID, keyVMQVLAN)
 	case mac.Flags != 0:
 		return m, c.fail(bad, "test for %s together with the flag %s", ndis.MACVLANID, ndis.FieldUntaggedOrZero)
-	case id < 1 || id > 4095:
-		return m, c.fail(bad, "VLAN id %d, want 1 to 4095", id)
+	case id < 1 || id > 4094:
+		return m, c.fail(bad, "VLAN id %d, want 1 to 4094", id)
 	}
 	m.VLAN, m.ID = VLANIDEquals, id
 	return m, ndis.StatusSuccess

@@ -241,20 +241,20 @@ func TestCoalescing(t *testing.T) {
 // What an administrator turns on at start is on after every restart.
 func TestStart(t *testing.T) {
 	cfg := config()
-	cfg.Framing, cfg.NVGRE = true, true
+	cfg.Start = adapter.Start{Framing: true, NVGRE: true, RSC: true, URO: true}
 	r := newRig(t, cfg)
-	if st := r.operational(); st.NVGRE.RxChecksum != offload.AllFamilies || !st.Receive.TCPv6 {
-		t.Errorf("operational: %v, want NVGRE and receive checksums", st.Names())
+	if st := r.operational(); st.NVGRE.RxChecksum != offload.AllFamilies || !st.Receive.TCPv6 || !st.RSCv4 || !st.RSCv6 || !st.URO {
+		t.Errorf("operational: %v, want NVGRE, receive checksums and coalescing", st.Names())
 	}
 	r.parameters(nvgreOff, ndis.StatusSuccess)
 	r.Restart(all)
 	if st := r.operational(); st.NVGRE.LSO != offload.AllFamilies {
 		t.Errorf("operational after restart: %v, want NVGRE", st.Names())
 	}
-	r.SetStart(false, false)
+	r.SetStart(adapter.Start{})
 	r.Restart(all)
 	if st := r.operational(); st.NVGRE != (offload.Tunnel{}) || st.Receive != (offload.Validation{}) {
-		t.Errorf("operational after SetStart(false, false): %v", st.Names())
+		t.Errorf("operational after SetStart(Start{}): %v", st.Names())
 	}
 }
 

@@ -71,14 +71,16 @@ func (a *Adapter) initial() *state {
 		queues:  map[uint32]queue{defaultQueue: {state: queueRunning}},
 		filters: map[uint32]filter{},
 	}
-	if a.cfg.Framing {
+	if a.cfg.Start.Framing {
 		on := ndis.FamilyFraming{Enabled: ndis.SetOn, Encapsulation: ndis.FramingIEEE8023, HeaderSize: ethernetHeader}
 		s.framing = [2]framing{framingOn, framingOn}
 		s.framingSet = &ndis.OffloadEncapsulation{IPv4: on, IPv6: on}
 	}
-	if a.cfg.NVGRE {
+	if a.cfg.Start.NVGRE {
 		s.encap, s.conf.tunnel = ndis.EncapsulationGREMAC, true
 	}
+	s.conf.rsc = [2]bool{a.cfg.Start.RSC, a.cfg.Start.RSC}
+	s.conf.uro = a.cfg.Start.URO
 	return s
 }
 
