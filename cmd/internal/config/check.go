@@ -42,6 +42,7 @@ func (s *Settings) check() error {
 		sockets[path] = p
 	}
 	errs = append(errs, checkWires(wires)...)
+	errs = append(errs, s.checkOIDs(sockets)...)
 	if s.ControlSocket != "" && s.ControlSocket != NoControlSocket {
 		if p := sockets[filepath.Clean(s.ControlSocket)]; p != nil {
 			errs = append(errs, fmt.Errorf("%s: port %s uses socket %s, which is also the control socket", p.Origin, p.Name, p.Socket))
@@ -123,6 +124,32 @@ func checkWires(wires []*Port) []error {
 			errs = append(errs, fmt.Errorf("%s: port %s uses interface %s, as port %s does, described by %s", p.Origin, p.Name, p.Interface, other.Name, other.Origin))
 		}
 		devices[d] = p
+	}
+	return errs
+}
+
+// checkOIDs finds ports whose adapters cannot be told apart by who asks.
+// sockets are the vhost-user sockets by path.
+func (s *Settings) checkOIDs(sockets map[string]*Port) (errs []error) {
+	cids, paths := map[uint32]*Port{}, map[string]*Port{}
+	for i := range s.Ports {
+		p := &s.Ports[i]
+		if other := cids[p.OIDCID]; p.OIDCID != 0 && other != nil {
+			errs = append(errs, fmt.Errorf("%s: port %s has oid-cid %d, as port %s has, described by %s", p.Origin, p.Name, p.OIDCID, other.Name, other.Origin))
+		}
+		cids[p.OIDCID] = p
+		if p.OIDSocket != "" {
+			path := filepath.Clean(p.OIDSocket)
+			for _, other := range []*Port{sockets[path], paths[path]} {
+				if other != nil {
+					errs = append(errs, fmt.Errorf("%s: port %s has oid-socket %s, a socket that port %s uses, described by %s", p.Origin, p.Name, p.OIDSocket, other.Name, other.Origin))
+				}
+			}
+			paths[path] = p
+		}
+		if p.VMQ && p.QueuePairs < 2 {
+			errs = append(errs, fmt.Errorf("%s: port %s has vmq on and %d queue pair; receive filters need 2 or more", p.Origin, p.Name, p.QueuePairs))
+		}
 	}
 	return errs
 }

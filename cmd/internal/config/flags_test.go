@@ -169,6 +169,15 @@ func TestCommandLineFaults(t *testing.T) {
 		{[]string{port, "--port=name=vm0,socket=/b"}, "--port name=vm0,socket=/b: there is a port vm0 already, described by --port name=vm0,socket=/run/vm0.sock"},
 		{[]string{port, "--port=name=vm1,socket=/run//vm0.sock"}, "port vm1 uses socket /run//vm0.sock, as port vm0 does, described by --port name=vm0"},
 		{[]string{"--port=name=a,fd=3", "--fd=3"}, "--fd: port port0 uses descriptor 3, as port a does, described by --port name=a,fd=3"},
+		{[]string{port + ",oid-cid=2"}, `oid-cid: "2" is out of range; want the context id of a guest, 3 or higher, or 0 for none`},
+		{[]string{port + ",rss-version=3"}, `rss-version: "3" is out of range; want 1 or 2`},
+		{[]string{port + ",vmq=on"}, "port vm0 has vmq on and 1 queue pair; receive filters need 2 or more"},
+		{
+			[]string{port + ",oid-cid=7", "--port=name=vm1,socket=/b,oid-cid=7"},
+			"--port name=vm1,socket=/b,oid-cid=7: port vm1 has oid-cid 7, as port vm0 has, described by --port name=vm0",
+		},
+		{[]string{port + ",oid-socket=/x", "--port=name=vm1,socket=/b,oid-socket=/x"}, "port vm1 has oid-socket /x, a socket that port vm0 uses"},
+		{[]string{port + ",oid-socket=/run/vm0.sock"}, "port vm0 has oid-socket /run/vm0.sock, a socket that port vm0 uses"},
 		{[]string{port, "--control-socket=/run/vm0.sock"}, "port vm0 uses socket /run/vm0.sock, which is also the control socket"},
 	}
 	for _, tt := range tests {

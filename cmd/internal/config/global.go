@@ -106,4 +106,13 @@ var globalSettings = []setting[Settings]{
 			return nil
 		},
 	},
+	{
+		key: "state-dir", kind: text, want: `a folder, or "" for none`,
+		help: "folder in which ports keep the keywords of their adapters over restarts; it is made",
+		get:  func(s *Settings) string { return s.StateDir },
+		set: func(s *Settings, v string) error {
+			s.StateDir = v
+			return nil
+		},
+	},
 }

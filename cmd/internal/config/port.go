@@ -217,6 +217,42 @@ var portSettings = []setting[Port]{
 		func(p *Port) *bool { return &p.RSC }),
 	onOff("uro", "coalesce UDP datagrams for a driver that takes super-frames",
 		func(p *Port) *bool { return &p.URO }),
+	{
+		key: "oid-cid", kind: number, only: forGuests, want: "the context id of a guest, 3 or higher, or 0 for none",
+		help: "context id of the guest that reaches the port's adapter over AF_VSOCK",
+		get:  func(p *Port) string { return strconv.FormatUint(uint64(p.OIDCID), 10) },
+		set: func(p *Port, v string) error {
+			n, err := parseInt(v, 0, math.MaxUint32-1)
+			if err == nil && n != 0 && n < 3 {
+				return errOutOfRange // the hypervisor, the machine itself, the host
+			}
+			p.OIDCID = uint32(n)
+			return err
+		},
+	},
+	{
+		key: "oid-socket", kind: text, only: forGuests, want: `a path of at most 107 bytes, or "" for none`,
+		help: "path of a Unix socket by which the port's adapter is reached",
+		get:  func(p *Port) string { return p.OIDSocket },
+		set: func(p *Port, v string) (err error) {
+			p.OIDSocket = ""
+			if v != "" {
+				p.OIDSocket, err = parsePath(v)
+			}
+			return err
+		},
+	},
+	frozen(onOff("vmq", "choose receive queues by the adapter's receive filters instead of RSS",
+		func(p *Port) *bool { return &p.VMQ })),
+	{
+		key: "rss-version", kind: number, only: forGuests, want: "1 or 2",
+		help: "version of RSS whose OIDs the port's adapter takes: 1 or 2",
+		get:  func(p *Port) string { return strconv.Itoa(p.RSSVersion) },
+		set: func(p *Port, v string) (err error) {
+			p.RSSVersion, err = parseInt(v, 1, 2)
+			return err
+		},
+	},
 }
 
 // onOff describes a live setting that is on or off.
@@ -235,4 +271,10 @@ func onOff(key, help string, field func(*Port) *bool) setting[Port] {
 			return err
 		},
 	}
+}
+
+// frozen describes a setting that needs a restart.
+func frozen(s setting[Port]) setting[Port] {
+	s.live = false
+	return s
 }

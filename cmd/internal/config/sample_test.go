@@ -66,7 +66,7 @@ func compareSample[T any](t *testing.T, table []setting[T], text string, got, wa
 func spoil(s *Settings) {
 	*s = Settings{
 		Shards: 3, CPUs: CPUList{1}, PollMax: 1, MACTable: 1, MACAge: 1,
-		LogLevel: "?", LogFormat: "?", ControlSocket: "?", ControlMode: 1, ControlGroup: "?",
+		LogLevel: "?", LogFormat: "?", ControlSocket: "?", ControlMode: 1, ControlGroup: "?", StateDir: "?",
 	}
 }
 

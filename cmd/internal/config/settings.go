@@ -23,6 +23,7 @@ type Settings struct {
 	ControlSocket string // path, "" for DefaultControlSocket, or NoControlSocket
 	ControlMode   fs.FileMode
 	ControlGroup  string // "": the group of the process
+	StateDir      string // folder for what ports remember, "": they forget
 	Ports         []Port
 }
 
@@ -53,6 +54,13 @@ type Port struct {
 
 	// Offloads that are operational.
 	NVGRE, RxChecksum, LSO, USO, RSC, URO bool
+
+	// Who reaches the port's adapter by OIDs besides administrators.
+	OIDCID    uint32 // the guest's context id; 0: nobody by AF_VSOCK
+	OIDSocket string // path of a Unix socket; "": none
+	// How the adapter chooses receive queues.
+	VMQ        bool // by receive filters, not by RSS
+	RSSVersion int  // whose OIDs it takes, 1 or 2
 
 	// Origin says where the port was described, for messages.
 	Origin string
@@ -120,6 +128,7 @@ func DefaultPort() Port {
 		LinkUp:     true,
 		LSO:        true,
 		USO:        true,
+		RSSVersion: 1,
 	}
 }
 

@@ -45,6 +45,9 @@ func NewClient(path string) *Client {
 	}}
 }
 
+// Path returns the path of the control socket.
+func (c *Client) Path() string { return c.path }
+
 // Status returns the daemon's status.
 func (c *Client) Status(ctx context.Context) (*Status, error) {
 	raw, err := c.StatusJSON(ctx)

@@ -24,7 +24,10 @@ type Daemon struct {
 	engine  *queues.Engine
 	started time.Time
 	shards  int
-	ended   chan *port // ports that no front end can reach any more
+	// stateDir is settings.StateDir.
+	stateDir string
+	vsock    bool       // guests are served over AF_VSOCK
+	ended    chan *port // ports that no front end can reach any more
 
 	mu       sync.Mutex      // guards the below
 	settings config.Settings // in force
@@ -52,7 +55,7 @@ func Open(s *config.Settings, log *logrus.Logger) (*Daemon, error) {
 	}
 	d := &Daemon{
 		log: log, engine: engine, started: time.Now(), shards: shards,
-		ended: make(chan *port), settings: *s,
+		ended: make(chan *port), settings: *s, stateDir: s.StateDir,
 	}
 	for i := range s.Ports {
 		p, err := d.open(&s.Ports[i])

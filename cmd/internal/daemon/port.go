@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/user"
 	"strconv"
@@ -24,6 +25,8 @@ type port struct {
 
 	device   *queues.Port // nil: it leads to a wire
 	endpoint *vhostuser.Endpoint
+	nic      *nic         // device and its adapter
+	oids     net.Listener // socket of the adapter; nil: none
 
 	wirePort *queues.WirePort
 	wire     queues.Wire
@@ -43,19 +46,16 @@ func (d *Daemon) open(cfg *config.Port) (*port, error) {
 	if speed == 0 {
 		speed = virtio.SpeedUnknown
 	}
-	device, err := d.engine.AddPort(queues.PortConfig{
+	n, err := newNIC(d.engine, cfg, queues.PortConfig{
 		Name: cfg.Name, QueuePairs: cfg.QueuePairs, MAC: cfg.Address(),
 		MTU: cfg.MTU, Speed: speed, Withhold: cfg.Withhold,
-	})
+	}, keywordsFile(d.stateDir, cfg.Name), d.log.Warnf)
 	if err != nil {
 		return nil, err
 	}
-	p := &port{cfg: *cfg, device: device}
+	device := n.device
+	p := &port{cfg: *cfg, device: device, nic: n}
 	device.SetLink(cfg.LinkUp)
-	if err := device.SetOffloads(cfg.Offloads()); err != nil {
-		d.remove(p)
-		return nil, err
-	}
 	options := vhostuser.Options{
 		Path: cfg.Socket, Perm: cfg.SocketMode, Backend: device,
 		Log: d.log.WithField("port", cfg.Name),
@@ -68,6 +68,9 @@ func (d *Daemon) open(cfg *config.Port) (*port, error) {
 	}
 	if p.endpoint, err = vhostuser.Open(options); err == nil && cfg.Mode == config.ModeServer && cfg.FD == config.NoFD {
 		err = giveToGroup(cfg.Socket, cfg.SocketGroup)
+	}
+	if err == nil {
+		err = p.listenOIDs()
 	}
 	if err != nil {
 		d.remove(p)
@@ -83,6 +86,7 @@ func (d *Daemon) serve(p *port) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	p.stop = stop
+	d.serveOIDs(ctx, p)
 	p.serving.Go(func() {
 		err := p.endpoint.Serve(ctx)
 		if ctx.Err() != nil {
@@ -112,6 +116,9 @@ func (d *Daemon) remove(p *port) {
 		if err := p.endpoint.Close(); err != nil {
 			d.log.Warnf("port %s: %v", p.cfg.Name, err)
 		}
+	}
+	if p.oids != nil {
+		p.oids.Close() // which serving has done, if it was served
 	}
 	d.engine.RemovePort(p.device)
 }

@@ -53,7 +53,7 @@ func (d *Daemon) applyPort(c config.Change, s *config.Settings) {
 		p.setLink(s.Ports[i].LinkUp)
 	} else if p.wire != nil {
 		return // it has become a guest's port in the file, for the next start
-	} else if err := p.device.SetOffloads(s.Ports[i].Offloads()); err != nil {
+	} else if err := p.nic.reload(&s.Ports[i]); err != nil {
 		d.log.Warnf("reload: %v", err)
 	}
 }
@@ -79,6 +79,9 @@ func (d *Daemon) reloadAdd(running *config.Settings, cfg *config.Port) {
 		// By now the number may belong to something this process opened.
 		d.log.Warnf("reload: port %s: descriptor %d is not taken: descriptors are inherited at start only", cfg.Name, cfg.FD)
 		return
+	}
+	if cfg.OIDCID != 0 && !d.vsock {
+		d.log.Warnf("reload: port %s: nobody listens for context id %d before the daemon is started again: no port had an oid-cid", cfg.Name, cfg.OIDCID)
 	}
 	p, err := d.open(cfg)
 	if err != nil {

@@ -29,6 +29,11 @@ func Run(s *config.Settings, load func() (config.Settings, error), log *logrus.L
 		return err
 	}
 	defer stopControl()
+	stopOIDs, err := d.startOIDs()
+	if err != nil {
+		return err
+	}
+	defer stopOIDs()
 	for _, p := range d.list() {
 		d.serve(p)
 	}
