@@ -31,6 +31,7 @@ type parked struct {
 	used  vring.Used // gives its buffer back
 	to    *rxQueue
 	from  *portState // the sender's, under which it was admitted
+	by    *portState // the receiver's, that chose to; nil: not looked at since
 	since time.Duration
 	done  bool // delivered or dropped, its buffer to be returned
 }
@@ -94,6 +95,9 @@ func (q *txQueue) settle() {
 func (s *shard) unpark(q *txQueue) int {
 	p := &q.parking
 	p.blocked = p.blocked[:0]
+	for i := range p.frames {
+		p.frames[i].steer()
+	}
 	for rest := p.frames; len(rest) > 0; {
 		// A run of frames for one receive queue is delivered in one go.
 		run, to := 1, rest[0].to
@@ -106,6 +110,16 @@ func (s *shard) unpark(q *txQueue) int {
 		rest = rest[run:]
 	}
 	return q.collect()
+}
+
+// steer chooses the receive queue again where the receiver has changed: a queue
+// that a change took frames from gets none of them afterwards.
+func (w *parked) steer() {
+	st := w.to.port.state.Load()
+	if w.done || st == w.by || len(st.rx) == 0 {
+		return
+	}
+	w.to, w.by = st.steer(w.frame), st
 }
 
 // collect returns the buffers of the frames that are done with.

@@ -1,6 +1,7 @@
 package queues
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -121,6 +122,31 @@ func TestVMQBesidesFiltersAndRSS(t *testing.T) {
 	f.dst = otherMAC
 	a.send(0, virtio.NetHdr{}, f.packet(t, nil))
 	b.drops(dropRxFilter, before+2)
+}
+
+// A frame that waits for room goes where the filters say when there is some,
+// not where those said that were in force when it came.
+//
+// Shows: NDIS-216
+func TestVMQWaitingFrames(t *testing.T) {
+	e := newStill(t, 1)
+	a := plug(t, e, 1, nicOptions{})
+	b := plug(t, e, 2, nicOptions{pairs: 2, rxBuf: noBuffers})
+	filters := VMQ{Filters: []vmq.Filter{{MAC: otherMAC, Queue: 1}}}
+	must(t, b.port.SetVMQ(&filters))
+	b.send(0, virtio.NetHdr{}, frame(a.mac, otherMAC, 60)) // be learned
+	a.recv(0)
+	want := frame(otherMAC, a.mac, 60)
+	a.send(0, virtio.NetHdr{}, want)
+	b.silent(1)
+	must(t, b.port.SetVMQ(&VMQ{}))
+	for i := range 2 {
+		b.rx(i).room(2048)
+	}
+	if got := b.recv(0); !bytes.Equal(got.b, want) {
+		t.Errorf("got %x, want %x", got.b, want)
+	}
+	b.silent(1)
 }
 
 // BenchmarkVMQ is BenchmarkForward with receive filters for NVGRE packets.
