@@ -354,11 +354,10 @@ func (n *nic) reaped(pair int) {
 func (n *nic) wait(what string, done func() bool) {
 	n.t.Helper()
 	settle(n.port.engine)
-	for deadline := time.Now().Add(patience); !done(); settle(n.port.engine) {
+	for deadline := time.Now().Add(patience); !done(); lapse(n.port.engine) {
 		if time.Now().After(deadline) {
 			n.t.Fatalf("port %s: waited %v for %s: %+v", n.port.Name(), patience, what, n.port.Snapshot())
 		}
-		time.Sleep(50 * time.Microsecond)
 	}
 }
 
