@@ -68,7 +68,7 @@ lint: ## go vet, staticcheck and gofumpt
 golangci: ## more linters, .golangci.yml has the list
 	go run $(GOLANGCI) run ./...
 
-cover: ## line coverage of virtio and vhostuser by their unit tests, at least 85 %
+cover: ## line coverage by unit tests of all but the programs, at least 85 %
 	scripts/cover.sh 85
 
 conformance: ## write docs/conformance.md from the tests' comments

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Measures how much of virtio and vhostuser, without the packages that only
-# serve tests, is covered by their unit tests: cover.sh [MINIMUM]
+# Measures how much of virtio, vhostuser, offload and queues, without the
+# packages that only serve tests, is covered by their unit tests: cover.sh [MINIMUM]
 # Fails below MINIMUM per cent.
 set -eu
 minimum=${1:-85}
@@ -8,8 +8,8 @@ cd "$(dirname "$0")/.."
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 status=0
-for folder in virtio vhostuser; do
-	covered=$(go list "./$folder/..." | grep -v -e /vringtest -e /frontendtest | paste -sd, -)
+for folder in virtio vhostuser offload queues; do
+	covered=$(go list "./$folder/..." | grep -v -e /vringtest -e /frontendtest -e /frametest -e /bochs | paste -sd, -)
 	go test -coverpkg="$covered" -coverprofile="$out/$folder" "./$folder/..." >"$out/log" || {
 		cat "$out/log"
 		exit 1
