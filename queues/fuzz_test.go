@@ -8,6 +8,7 @@ import (
 
 	"vhost-user-nvgre/offload"
 	"vhost-user-nvgre/virtio"
+	"vhost-user-nvgre/virtio/ctrl"
 	"vhost-user-nvgre/virtio/vringtest"
 )
 
@@ -56,7 +57,11 @@ func FuzzPort(f *testing.F) {
 		if seed&2 != 0 {
 			features &^= virtio.FeatureIndirectDesc | virtio.FeatureEventIdx
 		}
-		n := plug(t, e, 3, nicOptions{features: features, size: 16, memory: arenaSize + 512<<10, rxBuf: noBuffers})
+		if seed&8 != 0 { // all commands, and the longer packet header
+			features |= virtio.FeatureHashReport | virtio.FeatureHashTunnel | virtio.FeatureRSS | virtio.FeatureCtrlGuestOffload |
+				virtio.FeatureNotfCoal | virtio.FeatureVQNotfCoal | virtio.FeatureDeviceStats
+		}
+		n := plug(t, e, 3, nicOptions{features: features & offered, size: 16, memory: arenaSize + 512<<10, rxBuf: noBuffers})
 		n.startCtrl()
 		st := withCoalescing()
 		st.NVGRE = offload.AllNVGRE()
@@ -110,9 +115,15 @@ func (h *hostile) fill(t testing.TB, to virtio.MAC) {
 		b, hdr = tunnel{dst: to, src: h.mac, vsid: 3}.carry(t, b, hdr)
 		lay(h.image(hdr, b))
 	}
-	for _, b := range [][]byte{{0, 0, 1}, {1, 1, 2, 0, 0, 0, 0, 9}, {2, 0, 5, 0}, {3, 0}, {4, 0, 1, 0}, make([]byte, 70)} {
-		lay(b)
+	for _, c := range []ctrl.Command{
+		rx(ctrl.Promisc, true), bothTables, ctrl.MACAddr{MAC: otherMAC}, ctrl.VLAN{ID: 5, Add: true}, ctrl.AnnounceAck{}, ctrl.Pairs{N: 1},
+		ctrl.RSS{HashTypes: 0x1ff, Table: make([]uint16, 128), MaxTxVQ: 1, Key: bytesOf(40, 1)}, ctrl.HashConfig{HashTypes: 0x1ff, Key: bytesOf(40, 2)},
+		ctrl.GuestOffloads{}, ctrl.HashTunnel{}, ctrl.Coal{}, ctrl.QueueCoal{}, ctrl.StatsQuery{},
+	} {
+		class, cmd := c.Code()
+		lay(c.AppendData([]byte{class, cmd}))
 	}
+	lay(make([]byte, 70))
 	h.tables = h.mem.Alloc(4096, 16)
 }
 
