@@ -116,9 +116,18 @@ func (h *hostile) fill(t testing.TB, to virtio.MAC) {
 		lay(h.image(hdr, b))
 	}
 	for _, c := range []ctrl.Command{
-		rx(ctrl.Promisc, true), bothTables, ctrl.MACAddr{MAC: otherMAC}, ctrl.VLAN{ID: 5, Add: true}, ctrl.AnnounceAck{}, ctrl.Pairs{N: 1},
-		ctrl.RSS{HashTypes: 0x1ff, Table: make([]uint16, 128), MaxTxVQ: 1, Key: bytesOf(40, 1)}, ctrl.HashConfig{HashTypes: 0x1ff, Key: bytesOf(40, 2)},
-		ctrl.GuestOffloads{}, ctrl.HashTunnel{}, ctrl.Coal{}, ctrl.QueueCoal{}, ctrl.StatsQuery{},
+		rx(ctrl.Promisc, true), bothTables,
+		ctrl.MACAddr{MAC: otherMAC},
+		ctrl.VLAN{ID: 5, Add: true},
+		ctrl.AnnounceAck{},
+		ctrl.Pairs{N: 1},
+		ctrl.RSS{HashTypes: 0x1ff, Table: make([]uint16, 128), MaxTxVQ: 1, Key: bytesOf(40, 1)},
+		ctrl.HashConfig{HashTypes: 0x1ff, Key: bytesOf(40, 2)},
+		ctrl.GuestOffloads{},
+		ctrl.HashTunnel{},
+		ctrl.Coal{},
+		ctrl.QueueCoal{},
+		ctrl.StatsQuery{},
 	} {
 		class, cmd := c.Code()
 		lay(c.AppendData([]byte{class, cmd}))
