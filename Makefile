@@ -26,7 +26,7 @@ help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the programs into bin/
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/vhost-user-nvgre ./cmd/nvgrectl
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/vhost-user-nvgre ./cmd/nvgrectl ./cmd/nvgre-guest
 
 demo: ## two guests exchange traffic through the daemon, on both front ends
 	@go run ./guest-tests/cmd/demo

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"vhost-user-nvgre/cmd/internal/oid"
+	"vhost-user-nvgre/offload"
+	"vhost-user-nvgre/offload/ndis"
+	"vhost-user-nvgre/offload/ndis/adapter"
+	"vhost-user-nvgre/virtio"
+)
+
+// path is a data path that is said to fail, or not.
+type path struct{ hub *oid.Hub }
+
+func (*path) Apply(_, _ *adapter.Setting) error  { return nil }
+func (*path) Persist(adapter.Keywords) error     { return nil }
+func (*path) RSCStatistics() ndis.RSCStatistics  { return ndis.RSCStatistics{} }
+func (p *path) Indicate(s ndis.Status, b []byte) { p.hub.Indicate(s, b) }
+
+type quiet struct{}
+
+func (quiet) Debugf(string, ...any) {}
+
+// careless takes requests that it should refuse.
+type careless struct{ *adapter.Adapter }
+
+func (c careless) Handle(r adapter.Request) adapter.Response {
+	resp := c.Adapter.Handle(r)
+	if resp.Status == ndis.StatusInvalidData {
+		resp = adapter.Response{}
+	}
+	return resp
+}
+
+// serve serves an adapter at the socket it returns the path of.
+func serve(t *testing.T, wrap func(*adapter.Adapter) oid.Handler) string {
+	t.Helper()
+	p := &path{}
+	a, err := adapter.New(adapter.Config{QueuePairs: 1, Limits: offload.DefaultLimits()}, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.hub = oid.NewHub("vm0", wrap(a))
+	a.Restart(virtio.FeatureCSUM | virtio.FeatureGuestCSUM | virtio.FeatureHostTSO4 | virtio.FeatureHostTSO6)
+	file := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := oid.Serve(ctx, l, oid.Only(p.hub), quiet{}); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { cancel(); serving.Wait() })
+	return file
+}
+
+func execute(args ...string) (string, error) {
+	var out bytes.Buffer
+	c := newCommand()
+	c.SetArgs(args)
+	c.SetOut(&out)
+	c.SetErr(&out)
+	err := c.ExecuteContext(context.Background())
+	return out.String(), err
+}
+
+// The self-test passes with the adapter, and fails with one that takes what it
+// should not.
+func TestSelftest(t *testing.T) {
+	file := serve(t, func(a *adapter.Adapter) oid.Handler { return a })
+	out, err := execute("--socket", file, "selftest")
+	if err != nil || strings.Contains(out, "FAIL") || !strings.Contains(out, "NVGRE on (NDIS-027, NDIS-035, NDIS-078, NDIS-097): pass\n") {
+		t.Errorf("selftest: %v\n%s", err, out)
+	}
+	file = serve(t, func(a *adapter.Adapter) oid.Handler { return careless{a} })
+	out, err = execute("--socket", file, "selftest")
+	if err == nil || !strings.Contains(out, "wrong parameters change nothing (NDIS-031, NDIS-032, NDIS-033, NDIS-092): FAIL") {
+		t.Errorf("selftest of a careless adapter: %v\n%s", err, out)
+	}
+}
+
+func TestCommands(t *testing.T) {
+	file := serve(t, func(a *adapter.Adapter) oid.Handler { return a })
+	for _, tt := range []struct {
+		args []string
+		want string // in the output; "": an error
+	}{
+		{[]string{"query", "OID_TCP_OFFLOAD_HARDWARE_CAPABILITIES"}, "GRE.LSOv2: INNER_IPV4|OUTER_IPV4|INNER_IPV6|OUTER_IPV6\n"},
+		{[]string{"query", "OID_TCP_OFFLOAD_CURRENT_CONFIG", "--json"}, `"EncapsulationTypes": "0"`},
+		{[]string{"offload", "on", "framing", "nvgre"}, "\x00"},
+		{[]string{"query", "OID_TCP_OFFLOAD_CURRENT_CONFIG"}, "EncapsulationTypes: GRE_MAC\n"},
+		{[]string{"offload", "show"}, "NVGRE large send"},
+		{[]string{"offload", "off", "nvgre"}, "\x00"},
+		{[]string{"set", "OID_TCP_OFFLOAD_PARAMETERS", "80011400 0000000000000000 00000000 00000000"}, "\x00"},
+		{[]string{"set", "OID_TCP_OFFLOAD_PARAMETERS", "80"}, ""},
+		{[]string{"method", "OID_TCP_OFFLOAD_PARAMETERS", "80"}, ""},
+		{[]string{"query", "nonsense"}, ""},
+		{[]string{"query"}, ""},
+		{[]string{"--socket", "/nowhere", "query", "1"}, ""},
+	} {
+		out, err := execute(append([]string{"--socket", file}, tt.args...)...)
+		if (err == nil) != (tt.want != "") || !strings.Contains(out, strings.TrimSuffix(tt.want, "\x00")) {
+			t.Errorf("nvgre-guest %v: %q, %v, want %q", tt.args, out, err, tt.want)
+		}
+	}
+}
