@@ -169,6 +169,7 @@ func TestTags(t *testing.T) {
 	middle := wiretest.NewNamespace(t)
 	host := side(t, middle, "wire0")
 	host.SetMTU(t, "veth0", 9000)
+	raw := host.RawSocket(t, "veth0")
 	wiretest.AddWire(t, e, "wire", open(t, Config{Interface: "wire0", Netns: middle.Path, QueuePairs: 1}))
 	middle.SetMTU(t, "wire0", 9000) // the slots stay as they are
 	g := wiretest.NewGuest(t, e, "guest", 0)
@@ -176,7 +177,7 @@ func TestTags(t *testing.T) {
 		for _, size := range []int{60, 1514, 9000} {
 			f := frame(0x88b5, size)
 			f = append(append(bytes.Clone(f[:12]), tag...), f[12:]...)
-			sendRaw(t, host, "veth0", f)
+			send(t, raw, f)
 			for {
 				got := g.Recv()
 				if !bytes.Equal(got.B[:12], f[:12]) {
@@ -229,7 +230,7 @@ func TestOwnFrames(t *testing.T) {
 		for range 10 {
 			g.Send(wiretest.Packet{B: f})
 		}
-		sendRaw(t, middle, name, f)
+		send(t, middle.RawSocket(t, name), f)
 		wiretest.Eventually(t, "the frames to be sent", func() bool { n, _, _ := wiretest.Count(p, "rx"); return n >= 10 })
 		time.Sleep(20 * time.Millisecond)
 		for _, m := range e.MACTable() {
@@ -246,18 +247,11 @@ func frame(kind uint16, size int) []byte {
 	return append(binary.BigEndian.AppendUint16(b, kind), make([]byte, size-14)...)
 }
 
-// sendRaw has the host send a frame out of an interface.
-func sendRaw(t *testing.T, n *wiretest.Namespace, name string, b []byte) {
+func send(t *testing.T, raw int, b []byte) {
 	t.Helper()
-	index := n.Link(t, name).Index
-	n.Must(t, func() error {
-		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		return unix.Sendto(fd, b, 0, &unix.SockaddrLinklayer{Ifindex: index})
-	})
+	if _, err := unix.Write(raw, b); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestBurst has more frames come at a time than there are slots, several times
@@ -271,25 +265,15 @@ func TestBurst(t *testing.T) {
 		packets, _, drops := wiretest.Count(p, "tx")
 		return packets + drops["wire_full"]
 	}
-	sendRaw(t, a, "veth0", frame(0x88b5, 60))
+	raw := a.RawSocket(t, "veth0")
+	send(t, raw, frame(0x88b5, 60))
 	wiretest.Eventually(t, "the first frame", func() bool { return total() >= 1 })
 	time.Sleep(50 * time.Millisecond) // for what the kernel says of itself
 	before := total()
 	const frames = 20_000
-	index := a.Link(t, "veth0").Index
-	a.Must(t, func() error {
-		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		for i := range frames {
-			if err := unix.Sendto(fd, frame(0x88b5, 60+i%1400), 0, &unix.SockaddrLinklayer{Ifindex: index}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	for i := range frames {
+		send(t, raw, frame(0x88b5, 60+i%1400))
+	}
 	wiretest.Eventually(t, "all frames", func() bool { return total()-before >= frames })
 	if n := total() - before; n > frames+20 {
 		t.Errorf("%d frames received or lost, %d were sent", n, frames)
@@ -356,6 +340,19 @@ func TestGone(t *testing.T) {
 	})
 	wiretest.Eventually(t, "the log to say so", func() bool { return log.Has("port a queue 0: stopped: interface wire0 is gone") })
 	wiretest.NewPeer(wiretest.NewGuest(t, e, "guest", 0), guestMAC, "10.9.0.3", "10.9.0.1")
+}
+
+func TestNoAllocations(t *testing.T) {
+	middle := wiretest.NewNamespace(t)
+	host := side(t, middle, "wire0")
+	host.SetMTU(t, "veth0", 9000)
+	w := open(t, Config{Interface: "wire0", Netns: middle.Path, QueuePairs: 1})
+	defer w.Close()
+	middle.SetMTU(t, "wire0", 9000)
+	raw := host.RawSocket(t, "veth0")
+	for _, size := range []int{60, 8000} { // in a slot, and longer than one
+		wiretest.NoAllocations(t, w.Pairs()[0], raw, frame(0x88b5, size))
+	}
 }
 
 // TestOpenRefused wants errors that say what is wrong, and nothing left

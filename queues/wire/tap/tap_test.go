@@ -232,6 +232,14 @@ func TestLink(t *testing.T) {
 	wiretest.Eventually(t, "a carrier again", carrier)
 }
 
+func TestNoAllocations(t *testing.T) {
+	host := wiretest.NewNamespace(t)
+	w := open(t, Config{Device: "tap0", Netns: host.Path, QueuePairs: 1})
+	defer w.Close()
+	frame := append(bytes.Repeat([]byte{0xff}, 6), append([]byte(guestMAC), make([]byte, 1000)...)...)
+	wiretest.NoAllocations(t, w.Pairs()[0], host.RawSocket(t, "tap0"), frame)
+}
+
 // TestOpenRefused wants errors that say what is wrong, and nothing left
 // behind.
 func TestOpenRefused(t *testing.T) {
