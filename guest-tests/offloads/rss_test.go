@@ -256,5 +256,23 @@ func TestGuestRSS(t *testing.T) {
 	b.check(ctx, "with hashes", flows/10, key, table, true)
 	b.must(ctx, "-K", "rxhash", "off")
 	b.check(ctx, "without hashes", flows/10, key, nil, true)
+	b.checkCoalescing(ctx)
 	d.CheckQuiet(t)
+}
+
+// checkCoalescing has the guest ask for an interrupt every 50 ms and sends it
+// frames for longer.
+func (b *bench) checkCoalescing(ctx context.Context) {
+	b.Helper()
+	const delay = 50 * time.Millisecond
+	b.must(ctx, "-C", "rx-usecs", fmt.Sprint(delay.Microseconds()), "rx-frames", "100000")
+	before := b.daemon.MustStatus(b)
+	start := time.Now()
+	b.check(ctx, "with delayed interrupts", flows/10, nil, nil, true)
+	calls := b.daemon.MustStatus(b).Since(before).Port("vm0").Total(rig.RX).Calls
+	elapsed := time.Since(start)
+	// All came on one queue.
+	if limit := uint64(elapsed/delay) + 2; calls == 0 || calls > limit {
+		b.Errorf("%d interrupts in %v, want 1 to %d", calls, elapsed, limit)
+	}
 }
