@@ -85,10 +85,18 @@ func TestInterruptCoalescing(t *testing.T) {
 		b.mustDo(set(1000, usecs))
 		for range 3 {
 			start := time.Now()
-			if send(receive, 60) {
-				t.Errorf("receive %t: an interrupt at once, want one in %d µs", receive, usecs)
+			early := send(receive, 60)
+			early = send(receive, 60) || early
+			if time.Since(start) > usecs/2*time.Microsecond {
+				// The machine is too busy to say what came first.
+				time.Sleep(2 * usecs * time.Microsecond)
+				r.call.Drain()
+				continue
 			}
-			send(receive, 60)
+			if early {
+				t.Errorf("receive %t: an interrupt at once, want one in %d µs", receive, usecs)
+				continue
+			}
 			b.wait("the interrupt", r.call.Drain)
 			if d := time.Since(start); d < usecs*time.Microsecond {
 				t.Errorf("receive %t: the interrupt came after %v, want %d µs", receive, d, usecs)
