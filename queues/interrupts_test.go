@@ -219,7 +219,7 @@ func TestInterruptCoalescingEnds(t *testing.T) {
 	}
 	b.startRing(0, 256)
 	b.rx(0).fill(2048)
-	b.mustDo(coalRX(100, 20_000))
+	b.mustDo(coalRX(100, 200_000))
 	a.send(0, virtio.NetHdr{}, frame(b.mac, a.mac, 60))
 	b.truncate(0)
 	b.wait("the end of the queue", func() bool { return b.queueStatus(0).State == "broken" })
