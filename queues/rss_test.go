@@ -111,7 +111,7 @@ func expect(t *testing.T, what string, from, to *nic, b []byte, pair int, hash u
 // Frames go where key, types and table say, and bring the hash with them,
 // whatever the driver chose.
 //
-// Shows: VNET-085, VNET-090, VNET-091, VNET-092, VNET-093, VNET-095, VNET-051
+// Shows: VNET-085, VNET-087, VNET-090, VNET-091, VNET-092, VNET-093, VNET-095, VNET-051
 // Shows: NDIS-180, NDIS-182, NDIS-183, NDIS-184, NDIS-185, NDIS-188, NDIS-191
 func TestRSSConfig(t *testing.T) {
 	const pairs = 4

@@ -112,3 +112,23 @@ func TestDeviceStats(t *testing.T) {
 		t.Errorf("control queue after 9 commands, 6 of them refused: %+v, %t", got, ok)
 	}
 }
+
+// Counters have 64 bits and start over after the last value.
+//
+// Shows: VNET-174
+func TestStatsWrap(t *testing.T) {
+	e := newStill(t, 1)
+	a := plug(t, e, 1, nicOptions{})
+	b := plug(t, e, 2, nicOptions{features: ctrlFeatures | virtio.FeatureDeviceStats})
+	b.startCtrl()
+	c := &b.port.rx[0].count
+	c.packets, c.bytes = 1<<64-2, 1<<64-70
+	for _, want := range [][2]uint64{{1<<64 - 2, 1<<64 - 70}, {1<<64 - 1, 1<<64 - 10}, {0, 50}, {1, 110}} {
+		got, ok := b.stats(500, ctrl.StatsRequest{VQ: 0, Types: ctrl.StatRXBasic})
+		if !ok || [2]uint64(got[0].counters[1:]) != want {
+			t.Fatalf("packets and bytes: %+v, %t; want %v", got, ok, want)
+		}
+		a.send(0, virtio.NetHdr{}, frame(b.mac, a.mac, 60))
+		b.recv(0)
+	}
+}
