@@ -43,6 +43,20 @@ type QueueStatus struct {
 	Drops   map[string]uint64 `json:"drops"`
 	// Coalescing has what was coalesced of the frames received.
 	Coalescing map[string]uint64 `json:"coalescing"`
+
+	// Checksums are those of received frames that were validated.
+	Checksums struct {
+		OuterIP   ChecksumStates `json:"outer_ip"`
+		InnerIP   ChecksumStates `json:"inner_ip"`
+		Transport ChecksumStates `json:"transport"`
+	} `json:"checksums"`
+}
+
+// ChecksumStates counts one checksum's states.
+type ChecksumStates struct {
+	Good       uint64 `json:"good"`
+	Bad        uint64 `json:"bad"`
+	NotChecked uint64 `json:"not_checked"`
 }
 
 // MACEntry is an address the switch has learned.

@@ -5,11 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 
 	"vhost-user-nvgre/guest-tests/harness"
-	"vhost-user-nvgre/guest-tests/initramfs"
-	"vhost-user-nvgre/guest-tests/lab"
 	"vhost-user-nvgre/guest-tests/stream"
 )
 
@@ -19,27 +16,11 @@ const (
 	streamPort    = 7000
 )
 
-// streamFile returns streamcheck as a file for guests.
-func streamFile(ctx context.Context, l *lab.Lab) (initramfs.File, error) {
-	path, err := l.GoBuild(ctx, streamPackage, "-ldflags=-s -w")
-	if err != nil {
-		return initramfs.File{}, err
-	}
-	data, err := os.ReadFile(path)
-	return initramfs.File{Name: streamProgram, Mode: 0o755, Data: data}, err
-}
-
 // Guests boots guests at the same time that have streamcheck, and a server of
 // it running. They live as long as the test.
 func Guests(t harness.T, guests ...harness.Guest) []*harness.VM {
 	t.Helper()
-	file, err := streamFile(t.Context(), harness.Lab(t))
-	if err != nil {
-		t.Fatalf("%v", err)
-	}
-	for i := range guests {
-		guests[i].Files = append(guests[i].Files, file)
-	}
+	withProgram(t, streamPackage, streamProgram, guests)
 	vms := harness.StartAll(t, guests...)
 	for _, vm := range vms {
 		if err := ServeStreams(t.Context(), vm); err != nil {
