@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string) int {
 	f.BoolVar(&o.Realtime, "realtime", false, "run before all other work, for machines that have some; needs root")
 	f.BoolVar(&o.HugePages, "huge-pages", false, "have all memory in 2 MiB pages, reserving what is missing, which needs root")
 	asJSON := f.Bool("json", false, "print JSON with every measurement")
-	check := f.Bool("check", false, "exit with code 3 if a ratio is below the one wanted")
+	check := f.Bool("check", false, "exit with code 3 if a ratio or rate is below what is wanted")
 	err := f.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
