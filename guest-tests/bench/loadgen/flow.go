@@ -89,15 +89,18 @@ func (f *flow) send() error {
 // 50 ms, and shorter than a measurement.
 const lostAfter = 250 * time.Millisecond
 
+// gone is the same where nothing is measured.
+const gone = 2 * time.Second
+
 // writeOff finds frames that will not come: everything was taken, and nothing
 // moves. Without it they would count as in flight for ever.
-func (f *flow) writeOff(now time.Time, moved bool) {
+func (f *flow) writeOff(now time.Time, moved bool, after time.Duration) {
 	switch {
 	case moved || !f.tx.idle() || f.outstanding() == 0:
 		f.quiet = time.Time{}
 	case f.quiet.IsZero():
 		f.quiet = now
-	case now.Sub(f.quiet) > lostAfter:
+	case now.Sub(f.quiet) > after:
 		f.count.lost += f.outstanding()
 		f.quiet = time.Time{}
 	}
@@ -118,7 +121,7 @@ func (f *flow) run(d, interval time.Duration) error {
 			return err
 		}
 		if !moved || !f.quiet.IsZero() {
-			f.writeOff(now, moved)
+			f.writeOff(now, moved, lostAfter)
 		}
 		if err := f.send(); err != nil {
 			return err
@@ -139,7 +142,7 @@ func (f *flow) drain() error {
 		if moved {
 			deadline = now.Add(patience)
 		}
-		f.writeOff(now, moved)
+		f.writeOff(now, moved, gone)
 		if now.After(deadline) {
 			return fmt.Errorf("loadgen: %w: %d frames were not taken", errStalled, f.published-f.count.taken)
 		}
