@@ -199,7 +199,8 @@ func TestSlowClient(t *testing.T) {
 // Clients that do not keep to the protocol are told why, and let go.
 func TestHostileClients(t *testing.T) {
 	hub := newHub(t, "vm0")
-	file := serve(t, Only(hub), func(l *limits) { l.hello, l.message = 100*time.Millisecond, 100*time.Millisecond })
+	hasty := serve(t, Only(hub), func(l *limits) { l.hello, l.message = 100*time.Millisecond, 100*time.Millisecond })
+	file := serve(t, Only(hub), func(l *limits) { l.hello, l.message = time.Minute, time.Minute })
 	good := (&hello{version: Version}).encode()
 	for _, tt := range []struct {
 		name string
@@ -218,10 +219,14 @@ func TestHostileClients(t *testing.T) {
 		{"a short request", [][]byte{good, end(begin(kindRequest, 3))}, "malformed"},
 		{"a length without end", [][]byte{good, {0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0}}, "malformed"},
 	} {
-		c := dial(t, file)
+		at := file
+		if tt.want == "timeout" || tt.want == "" {
+			at = hasty // which on a busy machine may also be too hasty for a good hello
+		}
+		c := dial(t, at)
 		for _, b := range tt.send {
 			if _, err := c.Write(b); err != nil {
-				t.Fatal(err)
+				break // let go already
 			}
 		}
 		var said string
