@@ -119,7 +119,7 @@ func testFrontEnd(t *testing.T, f rig.FrontEnd) {
 					}
 				}
 			}()
-			testCombination(ctx, t, d, p, c)
+			testCombination(ctx, t, d, p, f, c)
 		})
 	}
 	d.CheckQuiet(t)
@@ -135,7 +135,7 @@ func (c combination) streams() int {
 	return 16
 }
 
-func testCombination(ctx context.Context, t *testing.T, d *rig.Daemon, p *rig.Pair, c combination) {
+func testCombination(ctx context.Context, t *testing.T, d *rig.Daemon, p *rig.Pair, f rig.FrontEnd, c combination) {
 	for _, peer := range []*rig.Peer{&p.A, &p.B} {
 		if c.pairs > 1 {
 			if err := peer.SetQueuePairs(ctx, c.pairs); err != nil {
@@ -156,7 +156,7 @@ func testCombination(ctx context.Context, t *testing.T, d *rig.Daemon, p *rig.Pa
 	counted := d.MustStatus(t).Since(before)
 	for _, port := range []string{p.A.ID, p.B.ID} {
 		for _, kind := range []string{rig.RX, rig.TX} {
-			if used := counted.Port(port).Used(kind, 1); used != c.pairs {
+			if used := counted.Port(port).Used(kind, 1); used > c.pairs || used < leastUsed(f, kind, c.pairs) {
 				t.Errorf("port %s: %d of %d %s queues carried traffic: %+v", port, used, c.pairs, kind, counted.Port(port).Queues)
 			}
 		}
