@@ -357,6 +357,18 @@ func TestControlRefusals(t *testing.T) {
 	}
 }
 
+// Filters that a driver acknowledged without the control queue, as DPDK's
+// virtio-user does, are as if not acknowledged: it could not set them.
+func TestFiltersWithoutControlQueue(t *testing.T) {
+	e := newStill(t, 1)
+	from := plug(t, e, 1, nicOptions{})
+	to := plug(t, e, 2, nicOptions{features: baseFeatures | virtio.FeatureCtrlRX | virtio.FeatureCtrlVLAN})
+	from.send(0, virtio.NetHdr{}, tagged(frame(macOf(77), from.mac, 60), 0x8100, 5))
+	if got := to.recv(0); len(got.b) != 64 {
+		t.Errorf("%d bytes received, want 64", len(got.b))
+	}
+}
+
 // Commands go to nobody when the front end keeps the control queue.
 func TestControlNotNegotiated(t *testing.T) {
 	e := newStill(t, 1)

@@ -146,10 +146,20 @@ func (p *Port) forget() {
 	if p.linkUp {
 		p.net.Status = virtio.StatusLinkUp
 	}
-	p.guest = guestState{pairs: 1, filter: rxfilter.New(p.cfg.MAC, p.features)}
+	p.guest = guestState{pairs: 1, filter: rxfilter.New(p.cfg.MAC, p.settable())}
 	p.forgetCoalescing()
 	p.restarts++
 	p.driverChanged()
+}
+
+// settable returns the negotiated features, less those for filters that the
+// driver cannot set: DPDK's virtio-user acknowledges them without the control
+// queue that they need. The caller holds mu.
+func (p *Port) settable() virtio.Features {
+	if p.features.Has(virtio.FeatureCtrlVQ) {
+		return p.features
+	}
+	return p.features &^ (virtio.FeatureCtrlRX | virtio.FeatureCtrlVLAN)
 }
 
 // compile publishes a new snapshot of the port's state and returns when no

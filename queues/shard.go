@@ -115,9 +115,13 @@ func (s *shard) pollActive() (busy bool, nap time.Duration) {
 		q := s.active[i]
 		i++
 		if s.step(q) > 0 {
-			q.lastWork = s.now
-			busy = true
+			q.idle, busy = false, true
 			continue
+		}
+		if !q.idle {
+			// Counted from here: the batch before may have taken longer than
+			// the budget.
+			q.idle, q.lastWork = true, s.now
 		}
 		if s.now-q.lastWork < s.budget.current {
 			nap = 0
@@ -204,7 +208,7 @@ func (s *shard) activate(token int32) {
 
 func (s *shard) enlist(q *txQueue) {
 	if !q.active {
-		q.active = true
+		q.active, q.idle = true, true
 		q.lastWork = s.now
 		s.active = append(s.active, q)
 	}

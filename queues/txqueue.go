@@ -21,7 +21,8 @@ type txQueue struct {
 
 	// Used by the shard's goroutine only.
 	active   bool
-	lastWork time.Duration
+	idle     bool          // there was nothing when it was looked at last
+	lastWork time.Duration // when it became idle
 	route    route
 }
 

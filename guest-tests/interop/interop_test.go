@@ -9,11 +9,6 @@ import (
 
 var portNames = [2]string{"p0", "p1"}
 
-// withheld features are those that virtio-user acknowledges although it serves
-// the control queue itself, without acknowledging that there is one, so that
-// the daemon never learns which addresses it wants.
-var withheld = []string{"ctrl_rx", "ctrl_vlan"}
-
 // TestFrontEnd lets testpmd talk to itself through the daemon, in both roles of
 // the socket, with either side killed and started again.
 func TestFrontEnd(t *testing.T) {
@@ -24,7 +19,7 @@ func TestFrontEnd(t *testing.T) {
 		t.Run(mode.name, func(t *testing.T) {
 			var c rig.Config
 			for _, name := range portNames {
-				c.Ports = append(c.Ports, rig.Port{Name: name, QueuePairs: 4, Client: mode.client, Withhold: withheld})
+				c.Ports = append(c.Ports, rig.Port{Name: name, QueuePairs: 4, Client: mode.client})
 			}
 			d := rig.Run(t, c)
 			dir := harness.TempDir(t)
