@@ -4,5 +4,6 @@
 // TestCombinations passes traffic in every combination of what a front end may
 // negotiate. TestScenes does one thing after the other to three guests that
 // share a daemon, one for each front end; what it does is in the file named
-// after it. TestRestart ends the daemon under running guests.
+// after it. TestRestart ends the daemon under running guests. TestAttach plugs
+// NICs into guests that have none by nvgrectl.
 package scenarios
