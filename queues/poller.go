@@ -67,21 +67,32 @@ func (p *poller) remove(fd int) {
 // wake makes wait return.
 func (p *poller) wake() { _ = p.bell.Signal() }
 
+// lightSleep is how long a wait without limit keeps its place in the Go
+// scheduler before it gives it up.
+const lightSleep = 2 * time.Millisecond
+
 // wait blocks for at most d (negative: without limit) and calls f with the
 // token of each descriptor that became readable.
 func (p *poller) wait(d time.Duration, f func(token int32)) {
-	timeout := -1
-	if d >= 0 {
-		timeout = 0
-		if d > 0 {
-			// epoll_wait counts in milliseconds; its descriptor can be waited
-			// for as any other. An interruption is as good as the time's end.
-			p.self[0] = unix.PollFd{Fd: int32(p.epfd), Events: unix.POLLIN}
-			t := unix.NsecToTimespec(int64(d))
-			_, _ = unix.Ppoll(p.self[:], &t, nil)
+	var n int
+	var err error
+	switch {
+	case d < 0:
+		if n, err = p.held(lightSleep); n == 0 && err == nil {
+			n, err = unix.EpollWait(p.epfd, p.buf[:], -1)
 		}
+	case d > 0:
+		// epoll_wait counts in milliseconds; its descriptor can be waited for
+		// as any other. An interruption is as good as the time's end. What the
+		// kernel adds to a thread's sleeps by default is as long as a nap.
+		_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
+		p.self[0] = unix.PollFd{Fd: int32(p.epfd), Events: unix.POLLIN}
+		t := unix.NsecToTimespec(int64(d))
+		_, _ = unix.Ppoll(p.self[:], &t, nil)
+		fallthrough
+	default:
+		n, err = p.held(0)
 	}
-	n, err := unix.EpollWait(p.epfd, p.buf[:], timeout)
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		// Only a closed or invalid descriptor gets here: a fault of ours.
 		panic(fmt.Sprintf("epoll_wait: %v", err))

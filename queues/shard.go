@@ -80,10 +80,10 @@ func (s *shard) run() {
 	// Guest memory can vanish under us when a front end truncates its file;
 	// the fault becomes a panic that step recovers from.
 	debug.SetPanicOnFault(true)
-	runtime.LockOSThread()
-	// A nap is shorter than what the kernel adds to sleeps by default.
-	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 	if s.cpu >= 0 {
+		// Only then: the runtime interrupts what runs long, and a goroutine
+		// that is locked to its thread costs it two more to go on.
+		runtime.LockOSThread()
 		s.pin()
 	}
 	for rounds := 0; !s.stopping.Load(); rounds++ {
