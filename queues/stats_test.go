@@ -121,8 +121,10 @@ func TestStatsWrap(t *testing.T) {
 	a := plug(t, e, 1, nicOptions{})
 	b := plug(t, e, 2, nicOptions{features: ctrlFeatures | virtio.FeatureDeviceStats})
 	b.startCtrl()
-	c := &b.port.rx[0].count
-	c.packets, c.bytes = 1<<64-2, 1<<64-70
+	q := b.port.rx[0]
+	q.mu.Lock()
+	q.count.packets, q.count.bytes = 1<<64-2, 1<<64-70
+	q.mu.Unlock()
 	for _, want := range [][2]uint64{{1<<64 - 2, 1<<64 - 70}, {1<<64 - 1, 1<<64 - 10}, {0, 50}, {1, 110}} {
 		got, ok := b.stats(500, ctrl.StatsRequest{VQ: 0, Types: ctrl.StatRXBasic})
 		if !ok || [2]uint64(got[0].counters[1:]) != want {
