@@ -159,6 +159,9 @@ func TestAttachInterruptedIsUndone(t *testing.T) {
 			if i == at {
 				cancel()
 				last = name == "device_add"
+				if name != "chardev-remove" {
+					f.busy["nvgre-vm0-chr"] = 1 // Undoing waits, though ctx is over.
+				}
 			}
 			return ""
 		}
@@ -225,6 +228,16 @@ func TestAttachKeepsOthers(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, f.left()); diff != "" {
 		t.Errorf("Attach() of an ID there is changed QEMU (-before +after):\n%s", diff)
+	}
+
+	// Nobody uses this one yet, so that nothing but restraint keeps it.
+	f = newFake()
+	f.chardevs["nvgre-vm0-chr"] = map[string]any{}
+	if err := f.connect(t).Attach(t.Context(), nic(Netdev, false)); err == nil {
+		t.Error("Attach() with a chardev of that ID there = nil, want an error")
+	}
+	if diff := cmp.Diff([]string{"chardev nvgre-vm0-chr"}, f.left()); diff != "" {
+		t.Errorf("after Attach() with a chardev of that ID there QEMU has (-want +got):\n%s", diff)
 	}
 }
 

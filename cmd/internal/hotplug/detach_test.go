@@ -110,6 +110,22 @@ func TestDetachTwice(t *testing.T) {
 	}
 }
 
+// The end of another device is not that of this one.
+func TestDetachHeedsItsOwnDeviceOnly(t *testing.T) {
+	f := newFake()
+	q := plugged(t, f, nic(Netdev, false))
+	before := f.left()
+	f.guest = another
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := q.Detach(ctx, "nvgre-vm0"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Detach() = %v, want %v: only another device has gone", err, context.DeadlineExceeded)
+	}
+	if diff := cmp.Diff(before, f.left()); diff != "" {
+		t.Errorf("Detach() changed QEMU (-before +after):\n%s", diff)
+	}
+}
+
 // A device that is none of ours stays, whatever it is.
 func TestDetachOfSomethingElse(t *testing.T) {
 	for _, device := range []map[string]any{

@@ -48,6 +48,7 @@ const (
 	lets    = ""
 	refuses = "refuses"
 	ignores = "ignores"
+	another = "lets go of another one"
 )
 
 // What onCommand may return besides the description of an error.
@@ -209,6 +210,8 @@ func (f *fakeQEMU) effect(name string, args map[string]any) (reply, event string
 			return done, fmt.Sprintf(`{"event": "DEVICE_UNPLUG_GUEST_ERROR", "data": {"device": %q, "path": "/machine/peripheral/%s"}, "timestamp": {"seconds": 1, "microseconds": 1}}`, id, id)
 		case ignores:
 			return done, ""
+		case another:
+			return done, `{"event": "DEVICE_DELETED", "data": {"device": "other", "path": "/machine/peripheral/other"}, "timestamp": {"seconds": 1, "microseconds": 1}}`
 		}
 		delete(f.devices, id)
 		// The transport's child goes first, and has no id.
