@@ -32,7 +32,11 @@ func newHost(t *testing.T) *host {
 	}
 	ours, theirs := os.NewFile(uintptr(fds[0]), "host"), os.NewFile(uintptr(fds[1]), "agent")
 	a := &agent{out: theirs, procs: newProcesses()}
-	go a.procs.reap()
+	stop, reaped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(reaped)
+		a.procs.reap(stop)
+	}()
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -42,6 +46,9 @@ func newHost(t *testing.T) *host {
 		// A close alone would not wake a blocked read.
 		_ = unix.Shutdown(fds[0], unix.SHUT_RDWR)
 		<-served
+		// It would take the children of the next test.
+		close(stop)
+		<-reaped
 		ours.Close()
 		theirs.Close()
 	})

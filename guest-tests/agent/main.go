@@ -54,7 +54,7 @@ func run() error {
 		return err
 	}
 	a := &agent{out: port, procs: newProcesses()}
-	go a.procs.reap()
+	go a.procs.reap(nil) // for ever
 	boot, err := describeBoot()
 	if err != nil {
 		return err

@@ -68,12 +68,18 @@ func newProcesses() *processes {
 	return &processes{byID: make(map[uint64]*process), byPid: make(map[int]*process)}
 }
 
-// reap waits for children, for ever.
-func (p *processes) reap() {
+// reap waits for children until stop is closed.
+func (p *processes) reap(stop <-chan struct{}) {
 	ch := make(chan os.Signal, 1)
 	signal.Notify(ch, unix.SIGCHLD)
-	for range ch {
-		for p.reapOne() {
+	defer signal.Stop(ch)
+	for {
+		select {
+		case <-stop:
+			return
+		case <-ch:
+			for p.reapOne() {
+			}
 		}
 	}
 }

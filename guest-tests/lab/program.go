@@ -110,14 +110,22 @@ func (l *Lab) Tool(ctx context.Context, name string) (*Program, error) {
 // busybox, ethtool, iperf3 and iproute2. (zstd is in it for the kernel image.)
 func (l *Lab) GuestRoot(ctx context.Context) (string, error) { return l.root(ctx, rootGuest) }
 
-// setupDPDK makes DPDK load its poll mode drivers from the root.
+// drivers are those of DPDK that testpmd is used with.
+var drivers = []string{"bus_vdev", "bus_pci", "mempool_ring", "net_virtio", "net_vhost", "net_null"}
+
+// setupDPDK makes DPDK load its drivers from the root. It is given their names,
+// to be found as libraries are: files whose path it knows it refuses when
+// anybody may write to a folder above, and the cache may lie in /tmp.
 func setupDPDK(root string, p *Program) error {
-	const drivers = "usr/lib/x86_64-linux-gnu/dpdk/pmds-*"
-	dirs, err := filepath.Glob(filepath.Join(root, drivers))
+	const pmds = "usr/lib/x86_64-linux-gnu/dpdk/pmds-*"
+	dirs, err := filepath.Glob(filepath.Join(root, pmds))
 	if err != nil || len(dirs) != 1 {
 		return fmt.Errorf("lab: want one folder of DPDK drivers in %s, have %q", root, dirs)
 	}
-	p.Args = append(p.Args, "-d", dirs[0])
+	p.Args[1] += ":" + dirs[0] // the loader's --library-path
+	for _, d := range drivers {
+		p.Args = append(p.Args, "-d", "librte_"+d+".so")
+	}
 	return nil
 }
 
