@@ -131,6 +131,8 @@ oid-socket in the settings of the port).`,
 			}),
 		},
 		offload,
+		o.newFilter(),
+		o.newRSS(),
 		&cobra.Command{
 			Use: "selftest", Short: "Walk through the life cycle of the offloads and say which requirements hold", Args: cobra.NoArgs,
 			Long: `Walk through the life cycle of the task offloads, right and wrong requests, and

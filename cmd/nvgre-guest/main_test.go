@@ -42,8 +42,14 @@ func (c careless) Handle(r adapter.Request) adapter.Response {
 // serve serves an adapter at the socket it returns the path of.
 func serve(t *testing.T, wrap func(*adapter.Adapter) oid.Handler) string {
 	t.Helper()
+	return serveAs(t, adapter.Config{QueuePairs: 1, Limits: offload.DefaultLimits()}, wrap)
+}
+
+// serveAs serves an adapter of that configuration.
+func serveAs(t *testing.T, cfg adapter.Config, wrap func(*adapter.Adapter) oid.Handler) string {
+	t.Helper()
 	p := &path{}
-	a, err := adapter.New(adapter.Config{QueuePairs: 1, Limits: offload.DefaultLimits()}, p)
+	a, err := adapter.New(cfg, p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,11 +113,33 @@ func TestCommands(t *testing.T) {
 		{[]string{"method", "OID_TCP_OFFLOAD_PARAMETERS", "80"}, ""},
 		{[]string{"query", "nonsense"}, ""},
 		{[]string{"query"}, ""},
+		{[]string{"filter", "list"}, ""},
+		{[]string{"filter", "add", "02:00:00:00:00:09"}, ""},
+		{[]string{"rss", "show"}, ""},
 		{[]string{"--socket", "/nowhere", "query", "1"}, ""},
 	} {
 		out, err := execute(append([]string{"--socket", file}, tt.args...)...)
 		if (err == nil) != (tt.want != "") || !strings.Contains(out, strings.TrimSuffix(tt.want, "\x00")) {
 			t.Errorf("nvgre-guest %v: %q, %v, want %q", tt.args, out, err, tt.want)
+		}
+	}
+}
+
+// The program's filters are those of its own driver.
+func TestFilterCommands(t *testing.T) {
+	file := serveAs(t, adapter.Config{
+		QueuePairs: 2, VMQueues: 1, Limits: offload.DefaultLimits(), Keywords: adapter.Keywords{"*RssOrVmqPreference": 1},
+	}, func(a *adapter.Adapter) oid.Handler { return a })
+	for _, tt := range []struct{ args, want string }{
+		{"filter add 02:00:00:00:00:09 1 --vlan 7", "filter 1 leads to queue 1\n"},
+		{"filter list", "1   02:00:00:00:00:09  7     outer   1      RUNNING\n"},
+		{"filter list --json", `"Type": "VM_QUEUE"`},
+		{"filter del 1", ""},
+		{"rss show", "queues      2\n"},
+	} {
+		out, err := execute(append([]string{"--socket", file}, strings.Fields(tt.args)...)...)
+		if err != nil || !strings.Contains(out, tt.want) {
+			t.Errorf("nvgre-guest %s: %q, %v, want %q", tt.args, out, err, tt.want)
 		}
 	}
 }

@@ -205,7 +205,12 @@ func (c *Client) Query(ctx context.Context, oid ndis.OID, into ndis.Structure) e
 
 // Set sets a structure.
 func (c *Client) Set(ctx context.Context, oid ndis.OID, s ndis.Structure) error {
-	resp, err := c.Do(ctx, adapter.Request{Type: adapter.Set, OID: oid, Input: s.Encode()})
+	return c.SetAs(ctx, adapter.UserMode, oid, s)
+}
+
+// SetAs sets a structure as the protocol driver binding.
+func (c *Client) SetAs(ctx context.Context, binding uint32, oid ndis.OID, s ndis.Structure) error {
+	resp, err := c.Do(ctx, adapter.Request{Type: adapter.Set, OID: oid, Binding: binding, Input: s.Encode()})
 	return failure(oid, resp, err)
 }
 

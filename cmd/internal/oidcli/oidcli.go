@@ -21,12 +21,7 @@ import (
 // with all fields.
 func Print(w io.Writer, s ndis.Structure, asJSON bool) error {
 	if asJSON {
-		b, err := json.MarshalIndent(s, "", "  ")
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(w, "%s\n", b)
-		return err
+		return printJSON(w, s)
 	}
 	var lines []string
 	flatten(&lines, "", reflect.ValueOf(s).Elem())
@@ -36,6 +31,15 @@ func Print(w io.Writer, s ndis.Structure, asJSON bool) error {
 		}
 	}
 	return nil
+}
+
+func printJSON(w io.Writer, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%s\n", b)
+	return err
 }
 
 // flatten appends "a.b[0].c: value" for what is not zero.

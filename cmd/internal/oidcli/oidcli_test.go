@@ -30,11 +30,18 @@ type quiet struct{}
 
 func (quiet) Debugf(string, ...any) {}
 
-// connect returns a client of a real adapter, and that adapter.
+// connect returns a client of a real adapter with receive filters, and that
+// adapter.
 func connect(t *testing.T) (*oid.Client, *adapter.Adapter) {
 	t.Helper()
+	return connectTo(t, adapter.Config{QueuePairs: 4, Limits: offload.DefaultLimits(), Coalescing: true, VMQueues: 3, Keywords: adapter.Keywords{"*RssOrVmqPreference": 1}})
+}
+
+// connectTo returns a client of a real adapter, and that adapter.
+func connectTo(t *testing.T, cfg adapter.Config) (*oid.Client, *adapter.Adapter) {
+	t.Helper()
 	p := &path{}
-	a, err := adapter.New(adapter.Config{QueuePairs: 4, Limits: offload.DefaultLimits(), Coalescing: true, VMQueues: 3, Keywords: adapter.Keywords{"*RssOrVmqPreference": 1}}, p)
+	a, err := adapter.New(cfg, p)
 	if err != nil {
 		t.Fatal(err)
 	}
