@@ -1,4 +1,4 @@
 // Package nvgre tests what the NIC does with tunnelled traffic of stock guests:
-// large sends, checksums and frames that are wrong, from packet sockets; and
-// Linux's own implementation of the tunnel, gretap.
+// large sends, checksums, receive filters and frames that are wrong, from packet
+// sockets; and Linux's own implementation of the tunnel, gretap.
 package nvgre

@@ -32,8 +32,12 @@ type scene struct {
 func newScene(ctx context.Context, t *testing.T, f rig.FrontEnd) *scene {
 	var config rig.Config
 	for _, guest := range []string{"a", "b"} {
+		settings := []string{"nvgre=on"}
+		if guest == "a" {
+			settings = append(settings, "vmq=on") // excludes RSS, which b has
+		}
 		config.Ports = append(config.Ports,
-			rig.Port{Name: guest + "-on", QueuePairs: pairs, Settings: []string{"nvgre=on"}},
+			rig.Port{Name: guest + "-on", QueuePairs: pairs, Settings: settings},
 			rig.Port{Name: guest + "-off", QueuePairs: pairs},
 		)
 	}
@@ -109,6 +113,8 @@ func TestNVGRE(t *testing.T) {
 			t.Run("partial checksum", func(t *testing.T) { s.partialChecksum(ctx, t) })
 			t.Run("bad frames", func(t *testing.T) { s.badFrames(ctx, t) })
 			t.Run("gretap", func(t *testing.T) { s.gretap(ctx, t) })
+			// Shows: NDIS-067, NDIS-070, NDIS-073, NDIS-216
+			t.Run("filter", func(t *testing.T) { s.filter(ctx, t) })
 			s.CheckQuiet(t)
 		})
 	}
