@@ -25,7 +25,8 @@ const defaultQueue = 0
 
 // AddFilterHelp describes the command that adds a filter.
 const AddFilterHelp = `Have the frames to an address come on a receive queue. Queue 0 is always there
-and takes what no filter matches; another one is allocated if need be.
+and takes what no filter matches, unless the guest's driver has set RSS for it
+by virtio; another queue is allocated if need be.
 
 Filters with --inner match NVGRE packets only, while the NVGRE offloads are on,
 and win over those without. Of two that match, the one with --vlan wins.`
