@@ -12,9 +12,13 @@ import (
 // stays in the sender's memory, its buffer not yet returned, until there is
 // room. A sender whose buffers do not come back slows down by itself (TCP in
 // Linux counts what the NIC has not completed), where a drop would cost it a
-// round trip and half its window. Other frames of the queue go past, as
-// virtqueues return buffers in any order; those for the same receive queue
-// line up behind.
+// round trip and half its window. Other frames of the queue go past; those for
+// the same receive queue line up behind.
+//
+// Buffers are returned in the order taken nevertheless, so those behind one that
+// is kept wait with it: should this process die, its successor is told by the
+// ring's used index alone where to go on, and a driver that got a buffer twice
+// would give the queue up.
 
 const (
 	// parkLimit is how long a frame waits. A receiver that posts nothing for
@@ -28,7 +32,7 @@ const (
 // parked is a frame that waits for room.
 type parked struct {
 	frame *offload.Frame
-	used  vring.Used // gives its buffer back
+	seq   uint32     // number of its buffer, see parking.next
 	to    *rxQueue
 	from  *portState // the sender's, under which it was admitted
 	by    *portState // the receiver's, that chose to; nil: not looked at since
@@ -43,13 +47,15 @@ type parking struct {
 	// blocked are the receive queues that frames wait for.
 	blocked []*rxQueue
 	spare   []*offload.Frame
-	// taken counts the buffers of the current batch that parked frames keep;
-	// they are marked in virtqueue.used.
-	taken int
+	// held are the buffers from the first one that a parked frame keeps on, in
+	// the order taken; next is the number of the buffer taken next.
+	held []vring.Used
+	next uint32
+	kept bool // the current batch has parked frames
 }
 
-// keepsBuffer marks an entry of virtqueue.used whose buffer is not to be
-// returned yet. Nothing is ever written into transmit buffers.
+// keepsBuffer marks a buffer in virtqueue.used and parking.held that is not to
+// be returned yet. Nothing is ever written into transmit buffers.
 const keepsBuffer = 1
 
 // blocks reports whether frames for a receive queue must wait.
@@ -57,21 +63,15 @@ func (p *parking) blocks(to *rxQueue) bool {
 	return len(p.blocked) > 0 && slices.Contains(p.blocked, to)
 }
 
-// park keeps frame i of the shard's batch for later, or drops it if too many
-// wait already.
+// park keeps frame i of the shard's batch for later.
 func (s *shard) park(q *txQueue, i int, to *rxQueue) {
 	p, from := &q.parking, q.port.state.Load()
-	// Half of the ring stays for frames to receivers that have room.
-	if len(p.frames) >= max(1, q.ring.Size()/2) {
-		to.countDrops(dropRxFull, 1)
-		return
-	}
-	used := &q.used[len(q.used)-len(q.batch.Chains)+i]
+	back := len(q.batch.Chains) - i
+	q.used[len(q.used)-back].Len = keepsBuffer
 	f := s.frames[i]
 	f.KeepTail()
-	p.frames = append(p.frames, parked{frame: f, used: *used, to: to, from: from, since: s.now})
-	used.Len = keepsBuffer
-	p.taken++
+	p.frames = append(p.frames, parked{frame: f, seq: p.next - uint32(back), to: to, from: from, since: s.now})
+	p.kept = true
 	if !slices.Contains(p.blocked, to) {
 		p.blocked = append(p.blocked, to)
 	}
@@ -82,12 +82,46 @@ func (s *shard) park(q *txQueue, i int, to *rxQueue) {
 	}
 }
 
-// settle takes the buffers that parked frames keep out of those to return.
+// settle moves buffers that are to wait out of those to return, and back those
+// that nothing is before any more.
 func (q *txQueue) settle() {
-	if q.parking.taken > 0 {
-		q.used = slices.DeleteFunc(q.used, func(u vring.Used) bool { return u.Len == keepsBuffer })
-		q.parking.taken = 0
+	p := &q.parking
+	if len(p.held) == 0 && !p.kept {
+		return
 	}
+	p.kept = false
+	p.held = append(p.held, q.used...)
+	q.used = q.used[:0]
+	// Half of the ring stays for frames to receivers that have room.
+	for n := max(1, q.ring.Size()/2); ; p.dropOldest() {
+		free := slices.IndexFunc(p.held, func(u vring.Used) bool { return u.Len == keepsBuffer })
+		if free < 0 {
+			free = len(p.held)
+		}
+		q.used = append(q.used, p.held[:free]...)
+		p.held = slices.Delete(p.held, 0, free)
+		if len(p.held) <= n {
+			return
+		}
+	}
+}
+
+// release has the buffer of a parked frame returned when its turn comes. All
+// buffers taken are in held.
+func (p *parking) release(w *parked) {
+	p.held[w.seq-(p.next-uint32(len(p.held)))].Len = 0
+	p.spare = append(p.spare, w.frame)
+}
+
+// dropOldest drops the frame that waits for longest, which all held buffers
+// wait for.
+func (p *parking) dropOldest() {
+	w := &p.frames[0]
+	if !w.done {
+		w.to.countDrops(dropRxFull, 1)
+	}
+	p.release(w)
+	p.frames = slices.Delete(p.frames, 0, 1)
 }
 
 // unpark delivers the waiting frames for which there is room now, and returns
@@ -128,8 +162,7 @@ func (q *txQueue) collect() int {
 	had := len(p.frames)
 	p.frames = slices.DeleteFunc(p.frames, func(w parked) bool {
 		if w.done {
-			q.used = append(q.used, w.used)
-			p.spare = append(p.spare, w.frame)
+			p.release(&w)
 		}
 		return w.done
 	})
@@ -184,6 +217,7 @@ func (w *parked) pending(s *shard, from *txQueue, sender *portState) bool {
 // dropParked drops all waiting frames (virtqueue.letGo).
 func (q *txQueue) dropParked() {
 	p := &q.parking
+	q.settle()
 	for i := range p.frames {
 		if w := &p.frames[i]; !w.done {
 			w.to.countDrops(dropRxFull, 1)

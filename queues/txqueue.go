@@ -70,6 +70,7 @@ func (q *txQueue) process(s *shard) int {
 		q.armed = false
 	}
 	unparked := 0
+	q.settle() // what a batch that met a fault has left
 	if len(q.parking.frames) > 0 {
 		unparked = s.unpark(q)
 	}
@@ -81,6 +82,7 @@ func (q *txQueue) process(s *shard) int {
 	for _, c := range q.batch.Chains {
 		q.used = append(q.used, c.Used(0))
 	}
+	q.next += uint32(n)
 	if n > 0 {
 		s.forward(q)
 	}

@@ -186,8 +186,10 @@ func (e *Endpoint) connect(ctx context.Context) {
 
 // session serves one connection to its end and closes it.
 func (e *Endpoint) session(ctx context.Context, uc *net.UnixConn) error {
-	// Closing the connection ends whatever the session does with it.
-	defer context.AfterFunc(ctx, func() { uc.Close() })()
+	// The session finds the end of its input, and the front end that of the
+	// connection once the rings have stopped: QEMU then reads from them how far
+	// they got.
+	defer context.AfterFunc(ctx, func() { _ = uc.CloseRead() })()
 	defer uc.Close()
 	pid := peerPID(uc)
 	e.state.Sessions++

@@ -33,7 +33,12 @@ func TestResumeFromUsedIndex(t *testing.T) {
 		b.Reset()
 		r.take(t, &b, 2) // and crash
 
-		r.start(t, 0)
+		// A front end that asked for the position a little too early, too.
+		base := uint16(0)
+		if completed == 7 {
+			base = 5
+		}
+		r.start(t, base)
 		if got, want := r.ring.Base(), uint32(uint16(completed)); got != want {
 			t.Errorf("after %d chains Base = %d, want %d", completed, got, want)
 		}

@@ -34,9 +34,9 @@ type Config struct {
 	Avail uint64 // driver area
 	Used  uint64 // device area
 	// Base is the position to resume from in the format of vhost-user's
-	// SET_VRING_BASE: for a split ring the next available index. 0 stands for
-	// the position of the first chain that was not completed, which is 0 in a
-	// fresh ring.
+	// SET_VRING_BASE: for a split ring the next available index. 0, and a
+	// position before chains that were completed, stand for that of the first
+	// chain that was not, which is 0 in a fresh ring.
 	Base     uint32
 	Features virtio.Features // negotiated; INDIRECT_DESC and EVENT_IDX matter
 }

@@ -58,10 +58,11 @@ func newSplit(m *guestmem.Map, c Config) (*split, error) {
 	}
 	// What earlier devices completed is in guest memory; a fresh ring has 0.
 	q.used = q.mem.loadUsedIndex()
-	if c.Base == 0 {
+	if c.Base == 0 || int16(q.used-q.next) > 0 {
 		// DPDK's virtio-user says 0 also when its driver goes on after it lost
-		// the back end before. That one completed in order, so what follows is
-		// still to do.
+		// the back end before, and QEMU what it read while that one was about to
+		// end. Buffers are completed in order, so what follows is still to do,
+		// and a buffer before would come back twice.
 		q.next, q.seenAvail = q.used, q.used
 	}
 	q.Disarm()
