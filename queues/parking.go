@@ -32,7 +32,7 @@ const (
 // parked is a frame that waits for room.
 type parked struct {
 	frame *offload.Frame
-	seq   uint32     // number of its buffer, see parking.next
+	seq   uint32 // number of its buffer, see parking.next
 	to    *rxQueue
 	from  *portState // the sender's, under which it was admitted
 	by    *portState // the receiver's, that chose to; nil: not looked at since
