@@ -136,7 +136,7 @@ func (n *nic) reload(cfg *config.Port) error {
 // Apply implements adapter.Target.
 func (n *nic) Apply(old, next *adapter.Setting) error {
 	before := n.device.Offloads()
-	if err := n.device.SetOffloads(next.Offload); err != nil {
+	if err := n.device.SetOffloads(changed(before, old.Offload, next.Offload)); err != nil {
 		return err
 	}
 	err := n.steer(old, next)
@@ -144,6 +144,28 @@ func (n *nic) Apply(old, next *adapter.Setting) error {
 		err = errors.Join(err, n.device.SetOffloads(before))
 	}
 	return err
+}
+
+// changed returns what is in force with what differs between an adapter's old
+// and next state: the rest may have been set otherwise, by the port's settings.
+func changed(inForce, old, next offload.State) offload.State {
+	take(&inForce.LSOv4, old.LSOv4, next.LSOv4)
+	take(&inForce.LSOv6, old.LSOv6, next.LSOv6)
+	take(&inForce.USOv4, old.USOv4, next.USOv4)
+	take(&inForce.USOv6, old.USOv6, next.USOv6)
+	take(&inForce.Limits, old.Limits, next.Limits)
+	take(&inForce.Receive, old.Receive, next.Receive)
+	take(&inForce.RSCv4, old.RSCv4, next.RSCv4)
+	take(&inForce.RSCv6, old.RSCv6, next.RSCv6)
+	take(&inForce.URO, old.URO, next.URO)
+	take(&inForce.NVGRE, old.NVGRE, next.NVGRE)
+	return inForce
+}
+
+func take[T comparable](to *T, old, next T) {
+	if next != old {
+		*to = next
+	}
 }
 
 // steer puts RSS, hash and filters into force where they are others.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -164,6 +165,34 @@ func TestOIDsReachFrames(t *testing.T) {
 		_, p := r.status("b")
 		return slices.Contains(p.Offloads, "lso_ipv6") && !slices.Contains(p.Offloads, "lso_ipv4")
 	})
+}
+
+// An OID changes what it is about. What the port's settings say of the rest
+// stays in force, also what a reload has changed since the driver's start.
+func TestOIDsLeaveSettingsAlone(t *testing.T) {
+	r := run(t, func(dir string, s *config.Settings) {
+		b := portIn(dir, "b")
+		b.NVGRE = true
+		s.Ports = []config.Port{portIn(dir, "a"), b}
+	})
+	r.attach("b", frontendtest.Options{})
+	c := r.admin("b")
+	r.setOID(c, ndis.OIDTCPOffloadParameters, &ndis.OffloadParameters{LSOv2IPv4: ndis.SwitchDisabled})
+	_, p := r.status("b")
+	for name, want := range map[string]bool{"lso_ipv4": false, "lso_ipv6": true, "rx_checksum_ipv4": false, "nvgre_rx_checksum": true} {
+		if slices.Contains(p.Offloads, name) != want {
+			t.Errorf("%s in force: %t, want %t; all: %v", name, !want, want, p.Offloads)
+		}
+	}
+	next := portIn(r.dir, "b")
+	next.NVGRE, next.USO = true, false
+	r.next.Ports = []config.Port{portIn(r.dir, "a"), next}
+	r.signals <- syscall.SIGHUP
+	r.until("without USO", func() bool { _, p := r.status("b"); return !slices.Contains(p.Offloads, "uso_ipv4") })
+	r.setOID(c, ndis.OIDTCPOffloadParameters, &ndis.OffloadParameters{LSOv2IPv6: ndis.SwitchDisabled})
+	if _, p := r.status("b"); slices.Contains(p.Offloads, "uso_ipv4") || slices.Contains(p.Offloads, "lso_ipv6") {
+		t.Errorf("in force: %v, want neither USO nor LSO for IPv6", p.Offloads)
+	}
 }
 
 // Receive filters lead frames to the queue pairs of their queues.
