@@ -146,7 +146,10 @@ func (p *WirePort) SetLink(up bool) {
 	}
 	l, ok := p.wire.(LinkSetter)
 	if ok && !up {
-		l.SetLink(false) // before, so that a wire that can wait loses nothing
+		// Before, so that a wire that can wait loses nothing, of what was taken
+		// from it already neither.
+		l.SetLink(false)
+		p.engine.quiesce()
 	}
 	p.linkUp = up
 	if !up {
