@@ -79,7 +79,7 @@ func push(q *frontendtest.TxQueue, head uint16) error {
 // misbehaves, the best of so many attempts in either case: guests share
 // processors with everything else here, so that one measurement says little.
 const (
-	rateShare    = 0.8
+	rateShare    = 0.7
 	rateAttempts = 5
 	rateSeconds  = 3
 )
@@ -107,7 +107,7 @@ func testHostile(ctx context.Context, t *testing.T, s *scene) {
 		}
 		return r.Received.BitsPerSecond / 1e9
 	}
-	var bestQuiet, bestHarassed float64
+	var best float64
 	for range rateAttempts {
 		quiet := rate()
 		end, done := make(chan struct{}), make(chan error)
@@ -119,13 +119,13 @@ func testHostile(ctx context.Context, t *testing.T, s *scene) {
 			t.Fatal(err)
 		}
 		t.Logf("%.2f Gbit/s, %.2f while a neighbour broke its rings or session %d times", quiet, harassed, n)
-		bestQuiet, bestHarassed = max(bestQuiet, quiet), max(bestHarassed, harassed)
-		if bestHarassed >= rateShare*bestQuiet {
+		// Each is compared with what was measured right before it.
+		if best = max(best, harassed/quiet); best >= rateShare {
 			break
 		}
 	}
-	if bestHarassed < rateShare*bestQuiet {
-		t.Errorf("with a hostile neighbour two guests reach %.2f Gbit/s, without %.2f, want %.0f %% of it", bestHarassed, bestQuiet, 100*rateShare)
+	if best < rateShare {
+		t.Errorf("with a hostile neighbour two guests reach %.0f %% of their rate at best, want %.0f %%", 100*best, 100*rateShare)
 	}
 	if err := server.Stop(ctx); err != nil {
 		t.Error(err)
