@@ -95,10 +95,13 @@ func (e *FD) Wait(ms int) bool {
 	}
 }
 
-// Close gives the descriptor back. It is safe on nil.
+// Close gives the descriptor back. It is safe on nil. A second Close is an error
+// and closes nothing: the number may be another file's by then.
 func (e *FD) Close() error {
 	if e == nil {
 		return nil
 	}
-	return unix.Close(e.fd)
+	fd := e.fd
+	e.fd = -1
+	return unix.Close(fd)
 }

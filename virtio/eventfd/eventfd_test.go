@@ -2,6 +2,7 @@ package eventfd_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"math"
 	"os"
 	"runtime"
@@ -110,8 +111,20 @@ func TestAdopt(t *testing.T) {
 	if err := e.Close(); err != nil {
 		t.Errorf("Close = %v", err)
 	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); !errors.Is(err, unix.EBADF) {
+		t.Errorf("descriptor after Close: %v, want EBADF", err)
+	}
+
+	// The number belongs to whoever opens a file next.
+	if err := unix.Dup3(int(os.Stderr.Fd()), fd, unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
 	if err := e.Close(); err == nil {
-		t.Error("the descriptor was not closed")
+		t.Error("second Close: no error")
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+		t.Errorf("second Close closed another file's descriptor: %v", err)
 	}
 }
 

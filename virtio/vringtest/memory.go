@@ -64,12 +64,11 @@ func newMemory(fd int, guest, size uint64) (*Memory, error) {
 	}, nil
 }
 
-// Close unmaps the driver's view and closes the file.
+// Close unmaps the driver's view and closes the file. Further calls are errors
+// and close nothing.
 func (m *Memory) Close() error {
-	err := unix.Munmap(m.bytes)
-	if cerr := unix.Close(m.FD); err == nil {
-		err = cerr
-	}
+	err := errors.Join(unix.Munmap(m.bytes), unix.Close(m.FD))
+	m.bytes, m.FD = nil, -1
 	return err
 }
 
