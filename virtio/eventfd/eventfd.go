@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -102,6 +103,10 @@ func (e *FD) Close() error {
 		return nil
 	}
 	fd := e.fd
-	e.fd = -1
+	e.fd = noFile
 	return unix.Close(fd)
 }
+
+// noFile is a number that no open file has, for the kernel to refuse. -1 would
+// stand for no descriptor at all where one is optional.
+const noFile = math.MaxInt32
