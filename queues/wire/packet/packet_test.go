@@ -5,10 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -20,8 +17,6 @@ import (
 )
 
 func TestMain(m *testing.M) { wiretest.Main(m) }
-
-var guestMAC = net.HardwareAddr{0x52, 0x54, 0, 0, 0, 1}
 
 // open attaches to an interface.
 func open(t testing.TB, c Config) *Wire {
@@ -56,42 +51,7 @@ func TestSuperFrames(t *testing.T) {
 			if w.Features() != Offloads {
 				t.Errorf("Features() = %v, want %v", w.Features().Names(), Offloads.Names())
 			}
-			p := wiretest.NewPeer(wiretest.NewGuest(t, e, "guest", wiretest.AllOffloads), guestMAC, "10.9.0.2", "10.9.0.1")
-
-			l := host.Listen(t, "10.9.0.1")
-			c := p.Dial(l.Addr().(*net.TCPAddr).Port)
-			served, err := l.Accept()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer served.Close()
-			_ = served.SetDeadline(time.Now().Add(wiretest.Patience))
-
-			before, beforeBytes, _ := wiretest.Count(port, "rx")
-			there := wiretest.Bytes(60_000, 1)
-			c.Write(there, 1400)
-			got := make([]byte, len(there))
-			if _, err := io.ReadFull(served, got); err != nil || !bytes.Equal(got, there) {
-				t.Fatalf("the kernel's TCP received %v, not the %d bytes sent", err, len(there))
-			}
-			packets, sent, drops := wiretest.Count(port, "rx")
-			if sent-beforeBytes < 60_000 || sent-beforeBytes > 62_000 || packets-before > 20 || len(drops) > 0 {
-				t.Errorf("%d bytes went out in %d frames, dropped %v; want the super-frame and a few acknowledgements", sent-beforeBytes, packets-before, drops)
-			}
-
-			back := wiretest.Bytes(1_000_000, 2)
-			go func() { _, _ = served.Write(back) }()
-			c.Read(len(back))
-			if !bytes.Equal(c.Got, back) {
-				t.Fatal("other bytes came than the kernel sent")
-			}
-			h := c.Largest.Hdr
-			if len(c.Largest.B) < 10_000 || h.GSOType != virtio.GSOTCPv4 || h.GSOSize != 1460 || h.Flags != virtio.HdrNeedsCsum || h.CsumStart != 34 || h.CsumOffset != 16 {
-				t.Errorf("the longest of %d frames has %d bytes and header %+v, want a super-frame", c.Datagrams, len(c.Largest.B), h)
-			}
-			u := host.UDP(t, "10.9.0.1", 0)
-			p.Datagrams(u.LocalAddr().(*net.UDPAddr).Port, there, 1400)
-			wiretest.CompareDatagrams(t, u, there, 1400)
+			wiretest.SuperFrames(t, e, port, host, 10_000)
 		})
 	}
 }
@@ -103,24 +63,7 @@ func TestFinished(t *testing.T) {
 	middle := wiretest.NewNamespace(t)
 	host := side(t, middle, "wire0", "10.9.0.1/24")
 	wiretest.AddWire(t, e, "wire", open(t, Config{Interface: "wire0", Netns: middle.Path, QueuePairs: 1}))
-	p := wiretest.NewPeer(wiretest.NewGuest(t, e, "guest", 0), guestMAC, "10.9.0.2", "10.9.0.1")
-	b := wiretest.Bytes(50_000, 3)
-	l := host.Listen(t, "10.9.0.1")
-	go func() {
-		served, err := l.Accept()
-		if err == nil {
-			_, _ = served.Write(b)
-			served.Close()
-		}
-	}()
-	c := p.Dial(l.Addr().(*net.TCPAddr).Port)
-	c.Read(len(b))
-	if !bytes.Equal(c.Got, b) {
-		t.Fatal("other bytes came than the kernel sent")
-	}
-	if len(c.Largest.B) > 1514 || c.Largest.Hdr.Flags != 0 {
-		t.Errorf("the longest frame has %d bytes and header %+v, want segments that are complete", len(c.Largest.B), c.Largest.Hdr)
-	}
+	wiretest.Whole(t, e, host)
 }
 
 // TestStreams has the kernel talk to itself over two veth pairs with the
@@ -134,21 +77,7 @@ func TestStreams(t *testing.T) {
 			b := side(t, middle, "wire1", "10.9.0.2/24", "fd09::2/64")
 			pa := wiretest.AddWire(t, e, "a", open(t, Config{Interface: "wire0", Netns: middle.Path, QueuePairs: pairs}))
 			pb := wiretest.AddWire(t, e, "b", open(t, Config{Interface: "wire1", Netns: middle.Path, QueuePairs: pairs}))
-			for i := range 4 {
-				wiretest.Stream(t, a, b, "10.9.0.2", 3_000_000, uint64(i))
-				wiretest.Stream(t, a, b, "fd09::2", 3_000_000, uint64(i))
-			}
-			for _, ip := range [][2]string{{"10.9.0.1", "10.9.0.2"}, {"fd09::1", "fd09::2"}} {
-				wiretest.Datagrams(t, a.UDP(t, ip[0], 1200), b.UDP(t, ip[1], 0), wiretest.Bytes(60_500, 9), 1200)
-			}
-			packets, sent, drops := wiretest.Count(pa, "tx")
-			if sent < 24_000_000 || sent/packets < 3000 || len(drops) > 0 {
-				t.Errorf("%d bytes came from a in %d frames, dropped %v; want at least 24 MB, mostly in super-frames", sent, packets, drops)
-			}
-			packets, sent, drops = wiretest.Count(pb, "tx")
-			if sent < 24_000_000 || sent/packets < 3000 || len(drops) > 0 {
-				t.Errorf("%d bytes came from b in %d frames, dropped %v; want at least 24 MB, mostly in super-frames", sent, packets, drops)
-			}
+			wiretest.Streams(t, wiretest.Side{Namespace: a, Port: pa}, wiretest.Side{Namespace: b, Port: pb}, 3000)
 			used := 0
 			for _, q := range pa.Snapshot().Queues {
 				if q.Kind == "tx" && q.Packets > 0 {
@@ -234,7 +163,7 @@ func TestOwnFrames(t *testing.T) {
 		wiretest.Eventually(t, "the frames to be sent", func() bool { n, _, _ := wiretest.Count(p, "rx"); return n >= 10 })
 		time.Sleep(20 * time.Millisecond)
 		for _, m := range e.MACTable() {
-			if m.Port == "wire" && m.MAC == virtio.MAC(guestMAC) {
+			if m.Port == "wire" && m.MAC == virtio.MAC(wiretest.GuestMAC) {
 				t.Errorf("%d pairs: what was sent came back: %+v", pairs, m)
 			}
 		}
@@ -243,7 +172,7 @@ func TestOwnFrames(t *testing.T) {
 
 // frame returns a broadcast frame of the guest's.
 func frame(kind uint16, size int) []byte {
-	b := append(bytes.Repeat([]byte{0xff}, 6), guestMAC...)
+	b := append(bytes.Repeat([]byte{0xff}, 6), wiretest.GuestMAC...)
 	return append(binary.BigEndian.AppendUint16(b, kind), make([]byte, size-14)...)
 }
 
@@ -339,7 +268,7 @@ func TestGone(t *testing.T) {
 		return broken == 4
 	})
 	wiretest.Eventually(t, "the log to say so", func() bool { return log.Has("port a queue 0: stopped: interface wire0 is gone") })
-	wiretest.NewPeer(wiretest.NewGuest(t, e, "guest", 0), guestMAC, "10.9.0.3", "10.9.0.1")
+	wiretest.NewPeer(wiretest.NewGuest(t, e, "guest", 0), wiretest.GuestMAC, "10.9.0.3", "10.9.0.1")
 }
 
 func TestNoAllocations(t *testing.T) {
@@ -360,7 +289,7 @@ func TestNoAllocations(t *testing.T) {
 func TestOpenRefused(t *testing.T) {
 	middle := wiretest.NewNamespace(t)
 	side(t, middle, "wire0")
-	before := descriptors(t)
+	before := wiretest.Descriptors(t)
 	for _, tt := range []struct {
 		c    Config
 		want string
@@ -398,7 +327,7 @@ func TestOpenRefused(t *testing.T) {
 	if middle.Link(t, "wire0").Promisc > 0 {
 		t.Error("the interface is still promiscuous")
 	}
-	if after := descriptors(t); after != before {
+	if after := wiretest.Descriptors(t); after != before {
 		t.Errorf("%d descriptors are open, %d were before", after, before)
 	}
 }
@@ -414,22 +343,12 @@ func TestChurn(t *testing.T) {
 	before := 0
 	for i := range 20 {
 		if i == 1 {
-			before = descriptors(t) // with those of Go's own poller
+			before = wiretest.Descriptors(t) // with those of Go's own poller
 		}
 		t.Run("", func(t *testing.T) {
 			wiretest.AddWire(t, e, "a", open(t, Config{Interface: "wire0", Netns: middle.Path, QueuePairs: 2}))
 			wiretest.Stream(t, a, b, "10.9.0.2", 100_000, 1)
 		})
 	}
-	wiretest.Eventually(t, "all descriptors to be closed", func() bool { return descriptors(t) == before })
-}
-
-// descriptors counts those that are open.
-func descriptors(t *testing.T) int {
-	t.Helper()
-	all, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(all)
+	wiretest.Eventually(t, "all descriptors to be closed", func() bool { return wiretest.Descriptors(t) == before })
 }

@@ -4,13 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net"
-	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -30,8 +26,6 @@ func open(t testing.TB, c Config) *Wire {
 	return w
 }
 
-var guestMAC = net.HardwareAddr{0x52, 0x54, 0, 0, 0, 1}
-
 // TestSuperFrames has a guest talk to the kernel's TCP and UDP through a tap
 // device, in super-frames with partial checksums both ways.
 func TestSuperFrames(t *testing.T) {
@@ -43,43 +37,7 @@ func TestSuperFrames(t *testing.T) {
 	if w.Features() != Offloads {
 		t.Errorf("Features() = %v, want all a tap device can have, %v", w.Features().Names(), Offloads.Names())
 	}
-	p := wiretest.NewPeer(wiretest.NewGuest(t, e, "guest", wiretest.AllOffloads), guestMAC, "10.9.0.2", "10.9.0.1")
-
-	l := host.Listen(t, "10.9.0.1")
-	c := p.Dial(l.Addr().(*net.TCPAddr).Port)
-	served, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer served.Close()
-	_ = served.SetDeadline(time.Now().Add(wiretest.Patience))
-
-	before, beforeBytes, _ := wiretest.Count(port, "rx")
-	there := wiretest.Bytes(60_000, 1)
-	c.Write(there, 1400)
-	got := make([]byte, len(there))
-	if _, err := io.ReadFull(served, got); err != nil || !bytes.Equal(got, there) {
-		t.Fatalf("the kernel's TCP received %v, not the %d bytes sent", err, len(there))
-	}
-	packets, sent, drops := wiretest.Count(port, "rx")
-	if sent-beforeBytes < 60_000 || sent-beforeBytes > 62_000 || packets-before > 20 || len(drops) > 0 {
-		t.Errorf("%d bytes went to the device in %d frames, dropped %v; want the super-frame and a few acknowledgements", sent-beforeBytes, packets-before, drops)
-	}
-
-	back := wiretest.Bytes(1_000_000, 2)
-	go func() { _, _ = served.Write(back) }()
-	c.Read(len(back))
-	if !bytes.Equal(c.Got, back) {
-		t.Fatal("other bytes came than the kernel sent")
-	}
-	h := c.Largest.Hdr
-	if len(c.Largest.B) < 8000 || h.GSOType != virtio.GSOTCPv4 || h.GSOSize != 1460 || h.Flags != virtio.HdrNeedsCsum || h.CsumStart != 34 || h.CsumOffset != 16 {
-		t.Errorf("the longest of %d frames has %d bytes and header %+v, want a super-frame", c.Datagrams, len(c.Largest.B), h)
-	}
-
-	u := host.UDP(t, "10.9.0.1", 0)
-	p.Datagrams(u.LocalAddr().(*net.UDPAddr).Port, there, 1400)
-	wiretest.CompareDatagrams(t, u, there, 1400)
+	wiretest.SuperFrames(t, e, port, host, 8000)
 }
 
 // TestFinished has the kernel and a guest that leave and take nothing
@@ -87,27 +45,9 @@ func TestSuperFrames(t *testing.T) {
 func TestFinished(t *testing.T) {
 	e, _ := wiretest.NewEngine(t)
 	host := wiretest.NewNamespace(t)
-	w := open(t, Config{Device: "tap0", Netns: host.Path, QueuePairs: 1, MTU: 9000})
-	wiretest.AddWire(t, e, "tap", w)
+	wiretest.AddWire(t, e, "tap", open(t, Config{Device: "tap0", Netns: host.Path, QueuePairs: 1, MTU: 9000}))
 	host.Configure(t, "tap0", "10.9.0.1/24")
-	p := wiretest.NewPeer(wiretest.NewGuest(t, e, "guest", 0), guestMAC, "10.9.0.2", "10.9.0.1")
-	b := wiretest.Bytes(50_000, 3)
-	l := host.Listen(t, "10.9.0.1")
-	go func() {
-		served, err := l.Accept()
-		if err == nil {
-			_, _ = served.Write(b)
-			served.Close()
-		}
-	}()
-	c := p.Dial(l.Addr().(*net.TCPAddr).Port)
-	c.Read(len(b))
-	if !bytes.Equal(c.Got, b) {
-		t.Fatal("other bytes came than the kernel sent")
-	}
-	if len(c.Largest.B) > 1514 || c.Largest.Hdr.Flags != 0 {
-		t.Errorf("the longest frame has %d bytes and header %+v, want segments that are complete", len(c.Largest.B), c.Largest.Hdr)
-	}
+	wiretest.Whole(t, e, host)
 }
 
 // TestStreams has the kernel talk to itself, from one network namespace to
@@ -124,25 +64,7 @@ func TestStreams(t *testing.T) {
 			}
 			a.Configure(t, wa.Device(), "10.9.0.1/24", "fd09::1/64")
 			b.Configure(t, "left", "10.9.0.2/24", "fd09::2/64")
-			for i := range 4 {
-				wiretest.Stream(t, a, b, "10.9.0.2", 3_000_000, uint64(i))
-				wiretest.Stream(t, a, b, "fd09::2", 3_000_000, uint64(i))
-			}
-			for _, ip := range [][2]string{{"10.9.0.1", "10.9.0.2"}, {"fd09::1", "fd09::2"}} {
-				wiretest.Datagrams(t, a.UDP(t, ip[0], 1200), b.UDP(t, ip[1], 0), wiretest.Bytes(60_500, 9), 1200)
-			}
-			for _, p := range []struct {
-				name  string
-				count func() (uint64, uint64, map[string]uint64)
-			}{
-				{"a", func() (uint64, uint64, map[string]uint64) { return wiretest.Count(pa, "tx") }},
-				{"b", func() (uint64, uint64, map[string]uint64) { return wiretest.Count(pb, "tx") }},
-			} {
-				packets, sent, drops := p.count()
-				if sent < 24_000_000 || sent/packets < 4000 || len(drops) > 0 {
-					t.Errorf("%d bytes came from %s in %d frames, dropped %v; want at least 24 MB, mostly in super-frames", sent, p.name, packets, drops)
-				}
-			}
+			wiretest.Streams(t, wiretest.Side{Namespace: a, Port: pa}, wiretest.Side{Namespace: b, Port: pb}, 4000)
 		})
 	}
 }
@@ -167,8 +89,8 @@ func TestGone(t *testing.T) {
 	pa, pb := wiretest.AddWire(t, e, "a", wa), wiretest.AddWire(t, e, "b", wb)
 	a.Configure(t, "tap0", "10.9.0.1/24")
 	b.Configure(t, "tap0", "10.9.0.2/24")
-	p := wiretest.NewPeer(wiretest.NewGuest(t, e, "guest", wiretest.AllOffloads), guestMAC, "10.9.0.3", "10.9.0.2")
-	wiretest.NewPeer(p.Guest, guestMAC, "10.9.0.3", "10.9.0.1")
+	p := wiretest.NewPeer(wiretest.NewGuest(t, e, "guest", wiretest.AllOffloads), wiretest.GuestMAC, "10.9.0.3", "10.9.0.2")
+	wiretest.NewPeer(p.Guest, wiretest.GuestMAC, "10.9.0.3", "10.9.0.1")
 	a.Delete(t, "tap0")
 	wiretest.Eventually(t, "the queues from the device to break", func() bool {
 		broken := 0
@@ -181,13 +103,13 @@ func TestGone(t *testing.T) {
 	})
 	wiretest.Eventually(t, "the log to say so", func() bool { return log.Has("port a queue 1: stopped: tap device tap0 is gone") })
 	// Frames to it are counted, one by one while the kernel is asked.
-	broadcast := append(bytes.Repeat([]byte{0xff}, 6), append([]byte(guestMAC), make([]byte, 48)...)...)
+	broadcast := append(bytes.Repeat([]byte{0xff}, 6), append([]byte(wiretest.GuestMAC), make([]byte, 48)...)...)
 	wiretest.Eventually(t, "frames to the device to be counted as dropped", func() bool {
 		p.Send(wiretest.Packet{B: broadcast})
 		_, _, drops := wiretest.Count(pa, "rx")
 		return drops["wire_other"] > 0 && drops["rx_stopped"] > 0
 	})
-	wiretest.NewPeer(p.Guest, guestMAC, "10.9.0.3", "10.9.0.2")
+	wiretest.NewPeer(p.Guest, wiretest.GuestMAC, "10.9.0.3", "10.9.0.2")
 	if q := pb.Snapshot().Queues; q[0].State != "running" || q[1].State != "running" {
 		t.Errorf("the other port: %+v, want it running", q)
 	}
@@ -209,13 +131,13 @@ func TestDown(t *testing.T) {
 	persist(t, w, 0)
 	p := wiretest.AddWire(t, e, "tap", w)
 	g := wiretest.NewGuest(t, e, "guest", 0)
-	g.Send(wiretest.Packet{B: append(bytes.Repeat([]byte{0xff}, 6), append([]byte(guestMAC), make([]byte, 48)...)...)})
+	g.Send(wiretest.Packet{B: append(bytes.Repeat([]byte{0xff}, 6), append([]byte(wiretest.GuestMAC), make([]byte, 48)...)...)})
 	wiretest.Eventually(t, "a frame counted as lost", func() bool {
 		packets, _, drops := wiretest.Count(p, "rx")
 		return packets == 0 && drops["wire_down"] == 1
 	})
 	host.Configure(t, "tap0", "10.9.0.1/24")
-	wiretest.NewPeer(g, guestMAC, "10.9.0.2", "10.9.0.1")
+	wiretest.NewPeer(g, wiretest.GuestMAC, "10.9.0.2", "10.9.0.1")
 }
 
 // TestLink wants the interface to lose its carrier when the port's link goes
@@ -236,7 +158,7 @@ func TestNoAllocations(t *testing.T) {
 	host := wiretest.NewNamespace(t)
 	w := open(t, Config{Device: "tap0", Netns: host.Path, QueuePairs: 1})
 	defer w.Close()
-	frame := append(bytes.Repeat([]byte{0xff}, 6), append([]byte(guestMAC), make([]byte, 1000)...)...)
+	frame := append(bytes.Repeat([]byte{0xff}, 6), append([]byte(wiretest.GuestMAC), make([]byte, 1000)...)...)
 	wiretest.NoAllocations(t, w.Pairs()[0], host.RawSocket(t, "tap0"), frame)
 }
 
@@ -249,7 +171,7 @@ func TestOpenRefused(t *testing.T) {
 	defer single.Close()
 	multi := open(t, Config{Device: "multi", Netns: host.Path, QueuePairs: 2})
 	defer multi.Close()
-	before := descriptors(t)
+	before := wiretest.Descriptors(t)
 	for _, tt := range []struct {
 		c    Config
 		want string
@@ -277,7 +199,7 @@ func TestOpenRefused(t *testing.T) {
 			t.Errorf("Open(%+v) = %v, want %q", tt.c, err, tt.want)
 		}
 	}
-	if after := descriptors(t); after != before {
+	if after := wiretest.Descriptors(t); after != before {
 		t.Errorf("%d descriptors are open, %d were before", after, before)
 	}
 	for _, name := range []string{"tap0", "mtu"} {
@@ -297,7 +219,7 @@ func TestChurn(t *testing.T) {
 	before := 0
 	for i := range 20 {
 		if i == 1 {
-			before = descriptors(t) // with those of Go's own poller
+			before = wiretest.Descriptors(t) // with those of Go's own poller
 		}
 		t.Run("", func(t *testing.T) {
 			wiretest.AddWire(t, e, "a", open(t, Config{Device: "tap0", Netns: a.Path, QueuePairs: 2}))
@@ -305,17 +227,7 @@ func TestChurn(t *testing.T) {
 			wiretest.Stream(t, a, b, "10.9.0.2", 100_000, 1)
 		})
 	}
-	wiretest.Eventually(t, "all descriptors to be closed", func() bool { return descriptors(t) == before })
-}
-
-// descriptors counts those that are open.
-func descriptors(t *testing.T) int {
-	t.Helper()
-	all, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(all)
+	wiretest.Eventually(t, "all descriptors to be closed", func() bool { return wiretest.Descriptors(t) == before })
 }
 
 // persist has the device live on without us, or not.
