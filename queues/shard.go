@@ -76,7 +76,6 @@ func newShard(e *Engine, id, cpu int, pollMax time.Duration) (*shard, error) {
 // run is the shard's goroutine.
 func (s *shard) run() {
 	defer close(s.done)
-	defer s.poll.close()
 	// Guest memory can vanish under us when a front end truncates its file;
 	// the fault becomes a panic that step recovers from.
 	debug.SetPanicOnFault(true)
@@ -99,11 +98,13 @@ func (s *shard) run() {
 	}
 }
 
-// stop ends run and waits for it.
+// stop ends run, waits for it and frees what it used. Not earlier: by the time
+// of the wake-up the number of its descriptor could be another file's.
 func (s *shard) stop() {
 	s.stopping.Store(true)
 	s.poll.wake()
 	<-s.done
+	s.poll.close()
 }
 
 // pollActive processes a batch of every active queue and retires those that
