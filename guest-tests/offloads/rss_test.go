@@ -5,7 +5,6 @@ package offloads
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"vhost-user-nvgre/guest-tests/harness"
+	"vhost-user-nvgre/guest-tests/rawframe"
 	"vhost-user-nvgre/guest-tests/rig"
 	"vhost-user-nvgre/vhostuser/frontendtest"
 	"vhost-user-nvgre/virtio"
@@ -22,74 +22,8 @@ import (
 
 const (
 	pairs = 4
-	kinds = 4    // of packets
-	flows = 2500 // of each kind, to begin with
+	flows = 10_000 // of all kinds
 )
-
-// flow is a packet of some flow; inner is what it carries in a tunnel.
-type flow struct {
-	v6           bool
-	src, dst     []byte
-	proto        byte
-	sport, dport uint16
-	inner        *flow
-}
-
-func randomFlow(rnd *rand.Rand, v6 bool) flow {
-	f := flow{v6: v6, proto: []byte{6, 17}[rnd.IntN(2)], sport: uint16(rnd.Uint32()), dport: uint16(rnd.Uint32())}
-	f.src, f.dst = []byte{198, 18, 0, 0}, []byte{198, 19, 0, 0}
-	if v6 {
-		f.src, f.dst = append([]byte{0x20, 1, 0, 2}, make([]byte, 12)...), append([]byte{0x20, 1, 0, 2}, make([]byte, 12)...)
-	}
-	binary.BigEndian.PutUint16(f.src[len(f.src)-2:], uint16(rnd.Uint32()))
-	binary.BigEndian.PutUint16(f.dst[len(f.dst)-2:], uint16(rnd.Uint32()))
-	return f
-}
-
-// frame returns the packet as an Ethernet frame. Checksums are left zero: the
-// guest is to count frames, not to take them.
-func (f *flow) frame(dst, src virtio.MAC) []byte {
-	payload := append(binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, f.sport), f.dport), make([]byte, 16)...)
-	payload[12] = 0x50 // TCP: a header of 20 bytes
-	if f.proto == 17 {
-		payload = payload[:8]
-		binary.BigEndian.PutUint16(payload[4:], 8)
-	}
-	if f.inner != nil {
-		payload = append([]byte{0x20, 0, 0x65, 0x58, 0, 0, 7, byte(f.sport)}, f.inner.frame(virtio.MAC{2, 1}, virtio.MAC{2, 2})...)
-	}
-	b := append(append([]byte{}, dst[:]...), src[:]...)
-	if f.v6 {
-		b = append(b, 0x86, 0xdd, 0x60, 0, 0, 0)
-		b = append(binary.BigEndian.AppendUint16(b, uint16(len(payload))), f.proto, 64)
-	} else {
-		b = append(b, 8, 0, 0x45, 0)
-		b = append(binary.BigEndian.AppendUint16(b, uint16(20+len(payload))), 0, 0, 0, 0, 64, f.proto, 0, 0)
-	}
-	b = append(append(b, f.src...), f.dst...)
-	return append(b, payload...)
-}
-
-// hash returns the Toeplitz hash of the flow by its definition, bit by bit:
-// of the inner flow, if there is one that is to be looked at.
-func (f *flow) hash(key []byte, inner bool) (h uint32) {
-	if f.inner != nil && inner {
-		return f.inner.hash(key, false)
-	}
-	input := slices.Concat(f.src, f.dst)
-	if f.inner == nil {
-		input = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(input, f.sport), f.dport)
-	}
-	for i := range 8 * len(input) {
-		if input[i/8]<<(i%8)&0x80 == 0 {
-			continue
-		}
-		for j := range 32 {
-			h ^= uint32(key[(i+j)/8]<<((i+j)%8)&0x80) >> 7 << (31 - j)
-		}
-	}
-	return h
-}
 
 // bench is a guest with a NIC of several pairs, and a front end in this
 // process that sends to it.
@@ -130,35 +64,89 @@ func (b *bench) received(ctx context.Context, frames [][]byte) (counts [pairs]ui
 	return counts
 }
 
-// check sends frames of flows of four kinds and compares on which pairs they
-// come with what the hash says; n is the number of flows of each kind. table
-// is nil where no hash counts.
-func (b *bench) check(ctx context.Context, what string, n int, key []byte, table []int, inner bool) {
+// steered is what a check expects: where frames come and what they say of it.
+type steered struct {
+	hashing
+	table    []int // nil: no hash counts
+	reported bool  // the driver wants hashes in packet headers
+}
+
+// rounds is how often frames are sent that a busy guest had no buffer for.
+const rounds = 10
+
+// check sends frames of n flows, TCP and UDP over IPv4 and IPv6, two thirds of
+// them in NVGRE. On which pairs they come, by
+// what the daemon counts and by what the guest's driver says, and which hashes
+// are in their headers, has to be what is computed here. It returns the flows
+// and their hashes.
+func (b *bench) check(ctx context.Context, what string, n int, want steered) (all []flow, hashes []uint32) {
 	b.Helper()
-	port := b.daemon.Port("vm0")
-	dst, err := virtio.ParseMAC(port.MAC)
+	dst, err := virtio.ParseMAC(b.daemon.Port("vm0").MAC)
 	if err != nil {
 		b.Fatal(err)
 	}
-	var frames [][]byte
-	var want [pairs]uint64
-	for i := range kinds * n {
-		f := randomFlow(b.rnd, i%2 == 1)
-		if i%4 >= 2 {
-			inner := f
-			f = randomFlow(b.rnd, i%2 == 0)
-			f.proto, f.inner = 47, &inner
+	for i := range n {
+		if i%6 < 2 {
+			all = append(all, randomFlow(b.rnd, i%2 == 1))
+		} else {
+			all = append(all, tunnelled(b.rnd, i%2 == 1, i%6 >= 4))
 		}
-		frames = append(frames, f.frame(dst, virtio.MAC{2, 0, 0, 0, 0, 0x99}))
-		pair := 0
-		if table != nil {
-			pair = table[f.hash(key, inner)%uint32(len(table))]
+	}
+	hashes = make([]uint32, n)
+	missing := make([]int, n)
+	for i := range missing {
+		missing[i] = i
+	}
+	start, differ := time.Now(), 0
+	for range rounds {
+		var frames [][]byte
+		var pair [pairs]uint64
+		for _, i := range missing {
+			frames = append(frames, rawframe.Mark(all[i].frame(dst, virtio.MAC{2, 0, 0, 0, 0, 0x99}), i))
+			pair[want.pair(&all[i])]++
 		}
-		want[pair]++
+		arrivals, err := b.peer.Hashes(ctx, n, func() error {
+			if got := b.received(ctx, frames); got != pair {
+				b.Errorf("%s: %v frames came on the pairs, want %v", what, got, pair)
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		missing = slices.DeleteFunc(missing, func(i int) bool {
+			a, f := &arrivals[i], &all[i]
+			if a.Count == 0 {
+				return false
+			}
+			hashes[i] = a.Hash
+			hash := uint32(0)
+			if want.reported {
+				hash = want.of(f)
+			}
+			if a.Count != 1 || a.Hash != hash || a.Queue != want.pair(f) {
+				if differ++; differ <= 5 {
+					b.Errorf("%s: frame %d %+v: %+v, want hash %#x on queue %d, once", what, i, f, *a, hash, want.pair(f))
+				}
+			}
+			return true
+		})
+		if len(missing) == 0 {
+			break
+		}
 	}
-	if got := b.received(ctx, frames); got != want {
-		b.Errorf("%s: %v frames came on the pairs, want %v", what, got, want)
+	if differ > 0 || len(missing) > 0 {
+		b.Errorf("%s: %d of %d frames are not as computed, %d never came", what, differ, n, len(missing))
 	}
+	b.Logf("%s: %d flows in %v", what, n, time.Since(start).Round(10*time.Millisecond))
+	return all, hashes
+}
+
+func (s *steered) pair(f *flow) int {
+	if s.table == nil {
+		return 0
+	}
+	return s.table[s.of(f)%uint32(len(s.table))]
 }
 
 // table reads what ethtool -x prints: the key and the indirection table.
@@ -202,18 +190,20 @@ func (b *bench) must(ctx context.Context, option string, args ...string) {
 	}
 }
 
-// A stock guest chooses key and table by ethtool -X and reads them by -x, and
-// every frame goes to the receive queue that the hash says, of plain packets
-// and, as NVGRE is on, by their inner headers of encapsulated ones.
+// A stock guest chooses key and table by ethtool -X, which packets have their
+// ports hashed by -N, and whether it wants hashes by -K: every frame comes on
+// the receive queue and with the hash in its header that a computation by the
+// definition gives, of plain packets, and of encapsulated ones by their inner
+// headers while NVGRE is on, by the outer ones while it is off.
 //
-// Shows: VNET-085, NDIS-062, NDIS-066, NDIS-182
+// Shows: VNET-085, VNET-090, VNET-093, NDIS-062, NDIS-066, NDIS-069, NDIS-180, NDIS-182, NDIS-184
 func TestGuestRSS(t *testing.T) {
 	ctx := t.Context()
 	d := rig.Run(t, rig.Config{Ports: []rig.Port{
 		{Name: "vm0", QueuePairs: pairs, Settings: []string{"nvgre=on"}},
 		{Name: "source"},
 	}})
-	vm := harness.Start(t, harness.Guest{Name: "rss", NICs: []harness.NIC{rig.Device.NIC(d.Port("vm0"))}})
+	vm := rig.RawGuests(t, harness.Guest{Name: "rss", NICs: []harness.NIC{rig.Device.NIC(d.Port("vm0"))}})[0]
 	b := &bench{T: t, daemon: d, peer: rig.Peer{VM: vm, ID: "vm0"}, rnd: rand.New(rand.NewPCG(1, 2))}
 	var err error
 	if b.peer.Iface, err = vm.Address(ctx, "vm0"); err != nil {
@@ -229,12 +219,14 @@ func TestGuestRSS(t *testing.T) {
 			t.Errorf("the guest has not negotiated %s: %v", f, st.Negotiated)
 		}
 	}
-	// What the driver chose by itself.
-	key, table := b.table(ctx)
-	if len(key) != 40 || len(table) != 128 {
-		t.Fatalf("ethtool -x shows a key of %d bytes and a table of %d entries, want 40 and 128", len(key), len(table))
+	// What the driver chose by itself, without hashes for itself.
+	w := steered{hashing: hashing{ports: allPorts, inner: true}}
+	w.key, w.table = b.table(ctx)
+	if len(w.key) != 40 || len(w.table) != 128 {
+		t.Fatalf("ethtool -x shows a key of %d bytes and a table of %d entries, want 40 and 128", len(w.key), len(w.table))
 	}
-	b.check(ctx, "the driver's choice", flows, key, table, true)
+	b.check(ctx, "the driver's choice", flows/10, w)
+	first := w
 
 	chosen := make([]byte, 40)
 	for i := range chosen {
@@ -245,19 +237,60 @@ func TestGuestRSS(t *testing.T) {
 		text[i] = fmt.Sprintf("%02x", v)
 	}
 	b.must(ctx, "-X", "hkey", strings.Join(text, ":"), "weight", "3", "0", "5", "1")
-	key, table = b.table(ctx)
-	if !bytes.Equal(key, chosen) || slices.Contains(table, 1) || !slices.Contains(table, 3) {
-		t.Errorf("ethtool -x shows key %x, table %v; want key %x and pair 1 nowhere", key, table, chosen)
+	w.key, w.table = b.table(ctx)
+	if !bytes.Equal(w.key, chosen) || slices.Contains(w.table, 1) || !slices.Contains(w.table, 3) {
+		t.Errorf("ethtool -x shows key %x, table %v; want key %x and pair 1 nowhere", w.key, w.table, chosen)
 	}
-	b.check(ctx, "ethtool -X", flows, key, table, true)
-
-	// It is off at first, which tells the device nothing.
 	b.must(ctx, "-K", "rxhash", "on")
-	b.check(ctx, "with hashes", flows/10, key, table, true)
+	w.reported = true
+	all, hashes := b.check(ctx, "ethtool -X", flows, w)
+	b.differ(all, hashes, "the key before", first.hashing)
+	b.differ(all, hashes, "outer headers alone", hashing{key: w.key, ports: allPorts})
+
+	b.must(ctx, "-N", "rx-flow-hash", "udp4", "sd")
+	b.must(ctx, "-N", "rx-flow-hash", "tcp6", "sd")
+	w.ports = []string{"tcp4", "udp6"}
+	b.check(ctx, "ethtool -N", flows, w)
+	b.must(ctx, "-N", "rx-flow-hash", "udp4", "sdfn")
+	b.must(ctx, "-N", "rx-flow-hash", "tcp6", "sdfn")
+	w.ports = allPorts
+	b.nvgre(ctx, "off")
+	w.inner = false
+	b.check(ctx, "NVGRE off", flows, w)
+	b.nvgre(ctx, "on")
+	w.inner = true
+
 	b.must(ctx, "-K", "rxhash", "off")
-	b.check(ctx, "without hashes", flows/10, key, nil, true)
+	b.check(ctx, "without hashes", flows/10, steered{})
 	b.checkCoalescing(ctx)
 	d.CheckQuiet(t)
+}
+
+// nvgre turns the tunnel's offloads on or off.
+func (b *bench) nvgre(ctx context.Context, state string) {
+	b.Helper()
+	if _, err := b.daemon.Ctl(ctx, "offload", "set", "vm0", "nvgre="+state); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// differ fails unless the hashes of tunnelled packets differ from those of
+// another way of hashing, nearly all of them: it shows that a check can fail.
+func (b *bench) differ(all []flow, hashes []uint32, what string, h hashing) {
+	b.Helper()
+	n, total := 0, 0
+	for i := range all {
+		if all[i].inner == nil {
+			continue
+		}
+		total++
+		if h.of(&all[i]) != hashes[i] {
+			n++
+		}
+	}
+	if n < total*99/100 {
+		b.Errorf("hashes by %s: %d of %d differ, want all", what, n, total)
+	}
 }
 
 // checkCoalescing has the guest ask for an interrupt every 50 ms and sends it
@@ -268,7 +301,7 @@ func (b *bench) checkCoalescing(ctx context.Context) {
 	b.must(ctx, "-C", "rx-usecs", fmt.Sprint(delay.Microseconds()), "rx-frames", "100000")
 	before := b.daemon.MustStatus(b)
 	start := time.Now()
-	b.check(ctx, "with delayed interrupts", flows/10, nil, nil, true)
+	b.check(ctx, "with delayed interrupts", flows/10, steered{})
 	calls := b.daemon.MustStatus(b).Since(before).Port("vm0").Total(rig.RX).Calls
 	elapsed := time.Since(start)
 	// All came on one queue.

@@ -3,6 +3,7 @@ package rig
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 
 	"vhost-user-nvgre/guest-tests/harness"
@@ -47,21 +48,41 @@ func (p *Peer) SendFrames(ctx context.Context, frames ...rawframe.Frame) error {
 // Capture returns what the peer's interface receives while do runs, and
 // shortly after.
 func (p *Peer) Capture(ctx context.Context, do func() error) ([]rawframe.Frame, error) {
-	process, err := p.Start(ctx, harness.Command{Argv: []string{rawProgram, "capture", p.Iface}, Input: true})
+	out, err := p.listen(ctx, do, "capture", p.Iface)
 	if err != nil {
 		return nil, err
 	}
-	if err := process.WaitOutput(ctx, rawframe.Ready); err != nil {
+	return rawframe.Read(strings.NewReader(out))
+}
+
+// Hashes returns what the driver of the peer's interface says of the marked
+// frames, by their numbers below n, that it receives while do runs, and shortly
+// after; see rawframe.Hashes.
+func (p *Peer) Hashes(ctx context.Context, n int, do func() error) ([]rawframe.Arrival, error) {
+	out, err := p.listen(ctx, do, "hashes", p.Iface, strconv.Itoa(n))
+	if err != nil {
 		return nil, err
+	}
+	return rawframe.ReadHashes([]byte(out))
+}
+
+// listen runs the program while do runs and returns what it writes.
+func (p *Peer) listen(ctx context.Context, do func() error, args ...string) (string, error) {
+	process, err := p.Start(ctx, harness.Command{Argv: append([]string{rawProgram}, args...), Input: true})
+	if err != nil {
+		return "", err
+	}
+	if err := process.WaitOutput(ctx, rawframe.Ready); err != nil {
+		return "", err
 	}
 	did := do()
 	ending := process.CloseInput(ctx)
 	result, err := process.Wait(ctx)
 	if err = errors.Join(did, ending, err); err != nil {
-		return nil, err
+		return "", err
 	}
 	if err := result.Err(); err != nil {
-		return nil, err
+		return "", err
 	}
-	return rawframe.Read(strings.NewReader(strings.TrimPrefix(result.Stdout, rawframe.Ready)))
+	return strings.TrimPrefix(result.Stdout, rawframe.Ready), nil
 }
