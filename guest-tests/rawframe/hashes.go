@@ -37,6 +37,15 @@ func Mark(frame []byte, n int) []byte {
 	return binary.BigEndian.AppendUint32(frame, markMagic<<16|uint32(n))
 }
 
+// Marked returns the number of a frame that Mark has marked.
+func Marked(frame []byte) (n int, ok bool) {
+	if len(frame) < 4 {
+		return 0, false
+	}
+	mark := binary.BigEndian.Uint32(frame[len(frame)-4:])
+	return int(mark & 0xffff), mark>>16 == markMagic
+}
+
 // Hashes notes of each marked frame, below n, that an interface receives what
 // the driver says of it, until end is closed and shortly after, and writes it
 // to w for ReadHashes. It calls ready when nothing can be missed any more.

@@ -20,6 +20,19 @@ func TestReadHashes(t *testing.T) {
 	}
 }
 
+func TestMark(t *testing.T) {
+	for _, n := range []int{0, 1, 513, MaxMarks - 1} {
+		if got, ok := Marked(Mark([]byte{1, 2, 3}, n)); got != n || !ok {
+			t.Errorf("Marked(Mark(..., %d)) = %d, %t", n, got, ok)
+		}
+	}
+	for _, b := range [][]byte{nil, {0xa7, 0xc3, 0}, make([]byte, 60)} {
+		if n, ok := Marked(b); ok {
+			t.Errorf("Marked(%x) = %d, want no mark", b, n)
+		}
+	}
+}
+
 // The jumps of the program lead to its end, and none leaves it.
 func TestNoteArrival(t *testing.T) {
 	p := noteArrival(7)

@@ -23,13 +23,20 @@ func RawGuests(t harness.T, guests ...harness.Guest) []*harness.VM {
 	return harness.StartAll(t, guests...)
 }
 
+// StartSending starts a process that sends the frames from the peer's
+// interface that it gets as records (rawframe.Append), past the network stack,
+// until its input ends.
+func (p *Peer) StartSending(ctx context.Context) (*harness.GuestProcess, error) {
+	return p.Start(ctx, harness.Command{Argv: []string{rawProgram, "send", p.Iface}, Input: true})
+}
+
 // SendFrames sends frames from the peer's interface, past its network stack.
 func (p *Peer) SendFrames(ctx context.Context, frames ...rawframe.Frame) error {
 	var input []byte
 	for _, f := range frames {
 		input = rawframe.Append(input, f)
 	}
-	process, err := p.Start(ctx, harness.Command{Argv: []string{rawProgram, "send", p.Iface}, Input: true})
+	process, err := p.StartSending(ctx)
 	if err != nil {
 		return err
 	}
