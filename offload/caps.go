@@ -91,3 +91,17 @@ func (rx *Receiver) covers(p *packet.Info) (validate, tunnel bool) {
 	}
 	return false, false
 }
+
+// Without returns what is left of st where a driver does not take some of the
+// receive offloads that virtio's feature bits stand for.
+func (st State) Without(f virtio.Features) State {
+	sums := f.Has(virtio.FeatureGuestCSUM)
+	lacks := func(bit virtio.Features) bool { return sums || f.Has(bit) } // which stand on checksums
+	if sums {
+		st.Receive, st.NVGRE.RxChecksum = Validation{}, 0
+	}
+	st.RSCv4 = st.RSCv4 && !lacks(virtio.FeatureGuestTSO4)
+	st.RSCv6 = st.RSCv6 && !lacks(virtio.FeatureGuestTSO6)
+	st.URO = st.URO && !(lacks(virtio.FeatureGuestUSO4) && lacks(virtio.FeatureGuestUSO6))
+	return st
+}

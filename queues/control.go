@@ -97,8 +97,7 @@ const maxCommands = 64
 // be more. Effects are complete when a command's buffer is returned
 // (VNET-183).
 func (p *Port) control(kick *os.File) (more bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.lockForCommands()()
 	q := &p.ctrl
 	if q.kick != kick {
 		return false // stopped meanwhile
@@ -202,15 +201,12 @@ func (p *Port) command(class, cmd uint8, data []byte) ([]byte, error) {
 		p.net.Status &^= virtio.StatusAnnounce
 		return nil, nil
 	case ctrl.Pairs:
-		// The last command of the class decides how frames are steered
-		// (VNET-084); the hash that is reported stays as it is.
-		g.pairs = int(c.N)
-		g.rss, g.rssByDriver = nil, false
+		p.driverPairs(c)
 	case ctrl.RSS:
-		g.driverRSS(&c)
+		p.driverRSS(&c)
 	case ctrl.HashConfig:
 		h := driverHash(c.HashTypes, c.Key)
-		g.rss, g.rssByDriver, g.hash = nil, false, &h
+		p.now.RSS, p.now.Hash = nil, &h
 	case ctrl.HashTunnel:
 		g.innerHash = c.Types&ctrl.TunnelNVGRE != 0
 	case ctrl.StatsQuery:
@@ -241,6 +237,6 @@ func (p *Port) command(class, cmd uint8, data []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%s is not offered", ctrl.Name(class, cmd))
 	}
 	p.compile()
-	p.driverChanged()
+	p.commanded()
 	return nil, nil
 }

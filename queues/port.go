@@ -8,7 +8,6 @@ import (
 	"vhost-user-nvgre/offload/toeplitz"
 	"vhost-user-nvgre/queues/fdb"
 	"vhost-user-nvgre/queues/rxfilter"
-	"vhost-user-nvgre/queues/vmq"
 	"vhost-user-nvgre/virtio"
 	"vhost-user-nvgre/virtio/ctrl"
 	"vhost-user-nvgre/virtio/eventfd"
@@ -36,9 +35,7 @@ type PortConfig struct {
 	MTU        int        // 0: not told to the driver, else virtio.MinMTU to virtio.MaxMTU
 	Speed      uint32     // Mbit/s as told to the driver; it limits nothing
 	Withhold   virtio.Features
-	// Notify, if there is one, is called in a goroutine of its own when what
-	// Driver returns has changed.
-	Notify func()
+	Keeper     Keeper // nil: nobody keeps state for the port
 }
 
 func (c *PortConfig) check() error {
@@ -85,7 +82,8 @@ type Port struct {
 	needsReset bool
 	restarts   uint64 // times that guest was forgotten
 	guest      guestState
-	offloads   offload.State // operational, apart from what the features say
+	now        setting
+	initial    setting // what now becomes when the driver begins anew
 }
 
 // slot is what a front end said of a virtqueue, in whatever role the index
@@ -95,8 +93,7 @@ type slot struct {
 	enabled, started bool
 }
 
-// guestState is what the driver configured over the control queue.
-// It includes what others set in its place.
+// guestState is what the driver alone configures, over the control queue.
 type guestState struct {
 	pairs  int
 	filter *rxfilter.Filter
@@ -104,18 +101,13 @@ type guestState struct {
 
 	coalRX, coalTX ctrl.CoalParams // of queues that start
 
-	rss         *RSS  // nil: automatic steering
-	rssByDriver bool  // rss came from the driver
-	hash        *Hash // that headers report; nil: none
-	innerHash   bool  // NVGRE is hashed by the inner headers, by HASH_TUNNEL
-
-	vmq        *vmq.Table // receive filters, nil: none
-	vmqDefault uint16     // queue pair of frames that match none
+	innerHash bool // NVGRE is hashed by the inner headers, by HASH_TUNNEL
 }
 
 // newPort is called with Engine.mu held.
 func newPort(e *Engine, id fdb.Port, cfg PortConfig) *Port {
-	p := &Port{cfg: cfg, linkUp: true, offloads: offload.DefaultState(), slots: make([]slot, 2*cfg.QueuePairs+1)}
+	p := &Port{cfg: cfg, linkUp: true, slots: make([]slot, 2*cfg.QueuePairs+1)}
+	p.initial.Offloads = offload.DefaultState()
 	p.init(e, id, cfg.Name, cfg.QueuePairs)
 	p.broke = p.queueBroke
 	p.ctrl.nic, p.other = p, []*virtqueue{&p.ctrl.virtqueue}
@@ -146,6 +138,7 @@ func (p *Port) forget() {
 	if p.linkUp {
 		p.net.Status = virtio.StatusLinkUp
 	}
+	p.now = p.initial
 	p.guest = guestState{pairs: 1, filter: rxfilter.New(p.cfg.MAC, p.settable())}
 	p.forgetCoalescing()
 	p.restarts++
@@ -172,16 +165,16 @@ func (p *Port) compile() {
 		hdrLen:    virtio.NetHdrLen(f),
 		mergeable: f.Has(virtio.FeatureMrgRxbuf),
 		pairs:     p.cfg.QueuePairs,
-		sender:    offload.SenderOf(f, &p.offloads),
-		receiver:  offload.ReceiverOf(f&^p.guest.off, &p.offloads),
+		sender:    offload.SenderOf(f, &p.now.Offloads),
+		receiver:  offload.ReceiverOf(f&^p.guest.off, &p.now.Offloads),
 		filter:    p.guest.filter,
 		maxFrame:  offload.MaxFrame,
 	}
 	if f.Has(virtio.FeatureMTU) {
 		st.maxFrame = p.cfg.MTU + 14
 	}
-	if f.Has(virtio.FeatureHashReport) && p.guest.hash != nil {
-		st.receiver.Hash = p.hasher(p.guest.hash)
+	if h := p.now.reported(); h != nil && f.Has(virtio.FeatureHashReport) {
+		st.receiver.Hash = p.hasher(h)
 	}
 	// With the control queue in our hands the driver says how many pairs it
 	// uses; otherwise the front end does, by enabling rings.

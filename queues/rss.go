@@ -14,6 +14,10 @@ import (
 type Hash struct {
 	Key   [toeplitz.KeySize]byte
 	Types offload.HashTypes // others have no hash
+	// ByDriver says that the port's driver chose it, by a command. RSS of a
+	// driver leads to no other queue pairs than it names, and where one of them
+	// does not run the frame is dropped (VNET-088).
+	ByDriver bool
 }
 
 // RSS says to which queue pair a received frame goes.
@@ -50,71 +54,30 @@ func (h *Hash) check() error {
 	return nil
 }
 
-// SetRSS makes the port spread received frames as r says, nil: evenly over the
-// queue pairs in use, with a key of its own. It replaces what the driver set
-// by RSS_CONFIG and by SetHash, and lasts until either is set again or the
-// driver resets the device. Pairs that the driver does not use are stood in
-// for by those it does. It returns when every shard steers by it; an error
-// means that nothing has changed.
-func (p *Port) SetRSS(r *RSS) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	g := &p.guest
-	if r == nil {
-		g.rss, g.hash = nil, nil
-	} else {
-		if err := r.check(p.cfg.QueuePairs); err != nil {
-			return fmt.Errorf("port %s: %w", p.name, err)
-		}
-		c := *r
-		c.Table = slices.Clone(r.Table)
-		g.rss, g.hash = &c, &c.Hash
-	}
-	g.rssByDriver = false
-	p.compile()
-	return nil
-}
-
-// SetHash has hashes reported in packet headers, as far as the driver
-// negotiated that, without steering by them; nil: none. It ends RSS. See
-// SetRSS for the rest.
-func (p *Port) SetHash(h *Hash) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	g := &p.guest
-	if h != nil {
-		if err := h.check(); err != nil {
-			return fmt.Errorf("port %s: %w", p.name, err)
-		}
-		c := *h
-		h = &c
-	}
-	g.rss, g.rssByDriver, g.hash = nil, false, h
-	p.compile()
-	return nil
-}
-
-// RSS returns how received frames are steered and hashed, whoever set it last:
-// the RSS parameters, nil for none, and the hash that is reported, nil for
-// none. They are not to be changed.
-func (p *Port) RSS() (*RSS, *Hash) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.guest.rss, p.guest.hash
-}
-
 // driverRSS takes over what the driver sent by RSS_CONFIG. The caller holds mu
 // and compiles afterwards.
-func (g *guestState) driverRSS(c *ctrl.RSS) {
-	r := &RSS{Hash: driverHash(c.HashTypes, c.Key), Table: c.Table, Default: c.Unclassified}
-	g.rss, g.rssByDriver, g.hash = r, true, &r.Hash
-	g.pairs = int(c.MaxTxVQ) // VNET-087
+func (p *Port) driverRSS(c *ctrl.RSS) {
+	p.now.RSS = &RSS{Hash: driverHash(c.HashTypes, c.Key), Table: c.Table, Default: c.Unclassified}
+	p.now.Hash = nil
+	p.guest.pairs = int(c.MaxTxVQ) // VNET-087
+}
+
+// driverPairs takes over what the driver sent by VQ_PAIRS_SET. The last
+// command of the class decides how frames are steered (VNET-084); the hash
+// that is reported stays as it is. The caller holds mu and compiles afterwards.
+func (p *Port) driverPairs(c ctrl.Pairs) {
+	p.guest.pairs = int(c.N)
+	if r := p.now.RSS; r != nil {
+		h := r.Hash
+		h.ByDriver = true
+		p.now.RSS, p.now.Hash = nil, &h
+	}
 }
 
 // driverHash returns what a driver configured. A key that is shorter than
 // possible is continued with zeros.
 func driverHash(types uint32, key []byte) (h Hash) {
-	h.Types = offload.HashTypes(types)
+	h.Types, h.ByDriver = offload.HashTypes(types), true
 	copy(h.Key[:], key)
 	return h
 }
@@ -123,15 +86,15 @@ func driverHash(types uint32, key []byte) (h Hash) {
 func (p *Port) hasher(h *Hash) *offload.Hasher {
 	return &offload.Hasher{
 		Key: toeplitz.New(h.Key), Types: h.Types,
-		NVGRE: p.offloads.NVGRE, Inner: p.guest.innerHash,
+		NVGRE: p.now.Offloads.NVGRE, Inner: p.guest.innerHash,
 	}
 }
 
 // steer fills in the receive queues of a new state and how frames are spread
 // over them. The caller holds mu.
 func (p *Port) steer(st *portState) {
-	g := &p.guest
-	if g.rssByDriver {
+	r := p.now.RSS
+	if r != nil && r.ByDriver {
 		p.steerByDriver(st)
 		return
 	}
@@ -139,9 +102,9 @@ func (p *Port) steer(st *portState) {
 	if len(st.rx) == 0 {
 		return
 	}
-	if g.rss == nil {
+	if r == nil {
 		st.steering = evenSteering(st.rx)
-		st.steering.hasher.NVGRE, st.steering.hasher.Inner = p.offloads.NVGRE, g.innerHash
+		st.steering.hasher.NVGRE, st.steering.hasher.Inner = p.now.Offloads.NVGRE, p.guest.innerHash
 		return
 	}
 	queue := func(pair uint16) *rxQueue {
@@ -156,7 +119,7 @@ func (p *Port) steer(st *portState) {
 // steerByDriver is steer for a driver that named the queues itself: a frame
 // for one that does not run is dropped (VNET-088).
 func (p *Port) steerByDriver(st *portState) {
-	r := p.guest.rss
+	r := p.now.RSS
 	var named []*rxQueue
 	for i, q := range p.rx {
 		if int(r.Default) == i || slices.Contains(r.Table, uint16(i)) {
@@ -170,7 +133,7 @@ func (p *Port) steerByDriver(st *portState) {
 // rssSteering returns the steering by the port's RSS parameters, given the
 // queue of each pair.
 func (p *Port) rssSteering(queue func(pair uint16) *rxQueue) *steering {
-	r := p.guest.rss
+	r := p.now.RSS
 	s := &steering{
 		hasher: *p.hasher(&r.Hash),
 		table:  make([]*rxQueue, len(r.Table)), unhashed: queue(r.Default),

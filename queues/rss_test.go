@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -380,8 +381,8 @@ func TestRSSModes(t *testing.T) {
 	must(t, b.port.SetHash(&Hash{Types: offload.HashTCPv4}))
 	check("SetHash", []int{0, 1}, true)
 	b.mustDo(third)
-	if r, h := b.port.RSS(); r == nil || h == nil || !slices.Equal(r.Table, third.Table) || h.Types != offload.HashTCPv4 {
-		t.Errorf("RSS = %+v, %+v; want what the driver sent", r, h)
+	if r := b.port.Setting().RSS; r == nil || !r.ByDriver || !slices.Equal(r.Table, third.Table) || r.Types != offload.HashTCPv4 {
+		t.Errorf("RSS = %+v; want what the driver sent", r)
 	}
 	b.port.Reset()
 	for i := range 2*pairs + 1 {
@@ -403,46 +404,139 @@ func TestRSSModes(t *testing.T) {
 	check("SetRSS refused", []int{0}, false)
 }
 
-// Whoever asks is told of what the driver did.
-func TestDriver(t *testing.T) {
+// keeper notes what it is told of, and at what times.
+type keeper struct {
+	sync.Mutex
+	port      *Port // nil: nothing is followed yet
+	followed  uint64
+	commanded []Driver
+}
+
+func (k *keeper) Follow() uint64 {
+	if k.port != nil {
+		k.followed = k.port.Driver().Restarts
+	}
+	return k.followed
+}
+
+func (k *keeper) Commanded(d Driver) {
+	if d.Restarts != k.followed {
+		panic("told of a driver that it has not followed")
+	}
+	k.commanded = append(k.commanded, d)
+}
+
+// heard returns what the keeper was told of since it was asked last.
+func (k *keeper) heard() []Driver {
+	k.Lock()
+	defer k.Unlock()
+	d := k.commanded
+	k.commanded = nil
+	return d
+}
+
+// The keeper is told of what the driver's commands change before they are
+// completed, and has followed the driver before that.
+func TestKeeper(t *testing.T) {
 	e := newStill(t, 1)
-	told := make(chan struct{}, 100)
+	k := &keeper{}
 	const features = rssFeatures | virtio.FeatureCtrlGuestOffload | virtio.FeatureGuestCSUM
-	p, err := e.AddPort(PortConfig{Name: "x", QueuePairs: 2, MAC: macOf(1), Notify: func() { told <- struct{}{} }})
+	p, err := e.AddPort(PortConfig{Name: "x", QueuePairs: 2, MAC: macOf(1), Keeper: k})
 	must(t, err)
+	k.Lock()
+	k.port = p
+	k.Unlock()
 	n := attach(t, p, nicOptions{features: features, pairs: 2})
 	n.startCtrl()
 	start := p.Driver()
 	if start.Features != features || start.RSS != nil || start.Off != 0 {
 		t.Errorf("Driver() = %+v at first", start)
 	}
-	for len(told) > 0 {
-		<-told
-	}
-	heard := func(what string) {
-		t.Helper()
-		select {
-		case <-told:
-		case <-time.After(patience):
-			t.Fatalf("not told of %s", what)
+	r := ctrl.RSS{HashTypes: 1, Table: []uint16{1}, MaxTxVQ: 1, Key: make([]byte, 40)}
+	ours := Hash{Types: offload.HashTCPv4}
+	for _, tt := range []struct {
+		name string
+		do   func()
+		told int
+		want func(d *Driver) bool
+	}{
+		{"RSS_CONFIG", func() { n.mustDo(r) }, 1, func(d *Driver) bool {
+			return d.RSS != nil && d.RSS.ByDriver && slices.Equal(d.RSS.Table, r.Table) && d.Hash == nil
+		}},
+		{"RSS_CONFIG refused", func() { n.do(ctrl.RSS{HashTypes: 1, Table: []uint16{7}, MaxTxVQ: 1}) }, 0, nil},
+		{"a filter", func() { n.mustDo(ctrl.RX{Mode: ctrl.Promisc, On: true}) }, 1, func(d *Driver) bool { return d.RSS != nil }},
+		{"VQ_PAIRS_SET", func() { n.mustDo(ctrl.Pairs{N: 2}) }, 1, func(d *Driver) bool {
+			return d.RSS == nil && d.Hash != nil && d.Hash.Types == 1 && d.Hash.ByDriver
+		}},
+		{"HASH_CONFIG", func() { n.mustDo(ctrl.HashConfig{HashTypes: 4, Key: r.Key}) }, 1, func(d *Driver) bool {
+			return d.RSS == nil && d.Hash != nil && d.Hash.Types == 4 && d.Hash.ByDriver
+		}},
+		{"SetHash", func() { must(t, p.SetHash(&ours)) }, 0, nil},
+		{"GUEST_OFFLOADS_SET", func() { n.mustDo(ctrl.GuestOffloads{}) }, 1, func(d *Driver) bool {
+			return d.Off == virtio.FeatureGuestCSUM && d.Hash == &ours
+		}},
+		{"HASH_TUNNEL", func() { n.mustDo(ctrl.HashTunnel{Types: ctrl.TunnelNVGRE}) }, 1, func(d *Driver) bool { return d.InnerHash }},
+		{"SetOffloads", func() { must(t, p.SetOffloads(withNVGRE())) }, 0, nil},
+	} {
+		tt.do()
+		told := k.heard()
+		if len(told) != tt.told || len(told) > 0 && !tt.want(&told[0]) {
+			t.Errorf("%s: told of %+v, want %d", tt.name, told, tt.told)
 		}
 	}
-	n.mustDo(ctrl.RSS{HashTypes: 1, Table: []uint16{1}, MaxTxVQ: 1, Key: make([]byte, 40)})
-	heard("RSS_CONFIG")
-	if d := p.Driver(); d.RSS == nil || !d.ByDriver || d.Hash == nil || d.Restarts != start.Restarts {
-		t.Errorf("Driver() = %+v after RSS_CONFIG", d)
-	}
-	n.mustDo(ctrl.GuestOffloads{})
-	heard("GUEST_OFFLOADS_SET")
-	if d := p.Driver(); d.Off != virtio.FeatureGuestCSUM {
-		t.Errorf("Driver() = %+v after GUEST_OFFLOADS_SET", d)
-	}
 	p.Reset()
-	heard("a reset")
-	if d := p.Driver(); d.RSS != nil || d.Hash != nil || d.Off != 0 || d.Restarts != start.Restarts+1 {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		k.Lock()
+		followed := k.followed
+		k.Unlock()
+		if followed == start.Restarts+1 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("a reset is not followed")
+		}
+	}
+	if d := p.Driver(); d.RSS != nil || d.Hash != nil || d.Off != 0 || d.InnerHash || d.Restarts != start.Restarts+1 {
 		t.Errorf("Driver() = %+v after a reset", d)
 	}
+	if got := p.Setting(); got.Offloads != withNVGRE() {
+		t.Errorf("offloads after a reset: %v, want the initial ones", got.Offloads.Names())
+	}
 }
+
+// A driver whose RSS or hash is replaced is told by a change of its
+// configuration, and not of anything else.
+func TestOverruledDriver(t *testing.T) {
+	e := newStill(t, 1)
+	b := plug(t, e, 1, nicOptions{features: rssFeatures, pairs: 2})
+	b.startCtrl()
+	told := 0
+	b.port.Attach(configChanges{&told})
+	ours := &RSS{Hash: Hash{Types: offload.HashTCPv4}, Table: []uint16{1}}
+	theirs := ctrl.RSS{HashTypes: 1, Table: []uint16{1}, MaxTxVQ: 2, Key: make([]byte, 40)}
+	for _, tt := range []struct {
+		name string
+		do   func()
+		want int
+	}{
+		{"RSS where the driver set none", func() { must(t, b.port.SetRSS(ours)) }, 0},
+		{"RSS_CONFIG", func() { b.mustDo(theirs) }, 0},
+		{"other offloads", func() { must(t, b.port.SetOffloads(withNVGRE())) }, 0},
+		{"RSS", func() { must(t, b.port.SetRSS(ours)) }, 1},
+		{"RSS again", func() { must(t, b.port.SetRSS(nil)) }, 0},
+		{"HASH_CONFIG", func() { b.mustDo(ctrl.HashConfig{HashTypes: 1, Key: theirs.Key}) }, 0},
+		{"a hash", func() { must(t, b.port.SetHash(&Hash{})) }, 1},
+	} {
+		told = 0
+		if tt.do(); told != tt.want {
+			t.Errorf("%s: the driver was told of %d changes, want %d", tt.name, told, tt.want)
+		}
+	}
+}
+
+type configChanges struct{ n *int }
+
+func (c configChanges) ConfigChanged() { *c.n++ }
 
 // Receive offloads are switched off and on for the next frame; those that
 // depend on one that is off are off too.

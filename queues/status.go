@@ -98,7 +98,7 @@ func (p *Port) Snapshot() PortStatus {
 		MaxPairs:     p.cfg.QueuePairs,
 		ControlQueue: "front end",
 		Queues:       p.queueStatus(),
-		Offloads:     p.offloads,
+		Offloads:     p.operational(),
 	}
 	if p.ctrlIndex() >= 0 {
 		st.ControlQueue = "device"
@@ -111,6 +111,15 @@ func (p *Port) Snapshot() PortStatus {
 		}
 	}
 	slices.SortStableFunc(st.Queues, func(a, b QueueStatus) int { return cmp.Compare(a.Index, b.Index) })
+	return st
+}
+
+// operational returns the offloads that are in operation. The caller holds mu.
+func (p *Port) operational() offload.State {
+	st := p.now.Offloads.Without(p.guest.off)
+	if p.guest.innerHash {
+		st.NVGRE.RSS = offload.AllFamilies
+	}
 	return st
 }
 

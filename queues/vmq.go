@@ -10,41 +10,26 @@ import (
 
 // VMQ is a set of receive filters. A frame that matches one goes to the
 // filter's queue pair before anything else is asked, and is taken whatever the
-// driver's own filters say; one that matches none goes to the default queue.
+// driver's own filters say; one that matches none goes to the default queue, and
+// so does one for a pair that the driver does not use. Filters that look into
+// tunnels match nothing while the offloads have no VMQ for NVGRE.
 type VMQ struct {
 	Filters []vmq.Filter // each names a queue pair
 	Default uint16       // queue pair of frames that match none, unless there is RSS
 }
 
-// SetVMQ replaces the port's receive filters; nil ends VMQ. Filters that look
-// into tunnels match nothing while the offloads have no VMQ for NVGRE. Frames
-// for a pair that the driver does not use go to the default queue. It lasts
-// until the driver resets the device. When it returns, no frame comes on a
-// queue any more that only a removed filter named; an error means that nothing
-// has changed.
-func (p *Port) SetVMQ(v *VMQ) error {
-	var table *vmq.Table
-	var fallback uint16
-	if v != nil {
-		for i := range v.Filters {
-			if q := v.Filters[i].Queue; int(q) >= p.cfg.QueuePairs {
-				return fmt.Errorf("port %s: filter %d: queue pair %d, want 0 to %d", p.name, i, q, p.cfg.QueuePairs-1)
-			}
+// table checks v for a port with the given number of queue pairs, and returns
+// its filters as a table.
+func (v *VMQ) table(pairs int) (*vmq.Table, error) {
+	for i := range v.Filters {
+		if q := v.Filters[i].Queue; int(q) >= pairs {
+			return nil, fmt.Errorf("filter %d: queue pair %d, want 0 to %d", i, q, pairs-1)
 		}
-		if int(v.Default) >= p.cfg.QueuePairs {
-			return fmt.Errorf("port %s: default queue pair %d, want 0 to %d", p.name, v.Default, p.cfg.QueuePairs-1)
-		}
-		var err error
-		if table, err = vmq.New(v.Filters); err != nil {
-			return fmt.Errorf("port %s: %w", p.name, err)
-		}
-		fallback = v.Default
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.guest.vmq, p.guest.vmqDefault = table, fallback
-	p.compile()
-	return nil
+	if int(v.Default) >= pairs {
+		return nil, fmt.Errorf("default queue pair %d, want 0 to %d", v.Default, pairs-1)
+	}
+	return vmq.New(v.Filters)
 }
 
 // filtering chooses receive queues by filters. It is immutable.
@@ -86,19 +71,19 @@ func outerHeader(h *offload.Ethernet) vmq.Header {
 
 // filterBy adds the port's receive filters to a new state. The caller holds mu.
 func (p *Port) filterBy(st *portState) {
-	g := &p.guest
-	if g.vmq == nil || len(st.rx) == 0 {
+	n := &p.now
+	if n.VMQ == nil || len(st.rx) == 0 {
 		return
 	}
-	if g.rssByDriver {
+	if n.RSS != nil && n.RSS.ByDriver {
 		st.rx = running(p.rx) // a filter may name what the driver did not
 	}
 	usable := st.rx
 	standIn := st.rx[0]
-	if q := p.rx[g.vmqDefault]; slices.Contains(usable, q) {
+	if q := p.rx[n.VMQ.Default]; slices.Contains(usable, q) {
 		standIn = q
 	}
-	v := &filtering{table: g.vmq, tunnel: p.offloads.NVGRE}
+	v := &filtering{table: n.filters, tunnel: n.Offloads.NVGRE}
 	for _, q := range p.rx {
 		if !slices.Contains(usable, q) {
 			q = standIn
@@ -106,7 +91,7 @@ func (p *Port) filterBy(st *portState) {
 		v.queues = append(v.queues, q)
 	}
 	st.vmq = v
-	if g.rss == nil {
+	if n.RSS == nil {
 		st.steering = &steering{only: standIn}
 	}
 }

@@ -174,6 +174,23 @@ func (p *WirePort) queueBroke(v *virtqueue, err error) {
 	p.compile()
 }
 
+// SetOffloads replaces what is operational of the wire's offloads; what the wire
+// hands over or takes is their bound. When it returns every shard has finished
+// what it had begun before. It fails, and changes nothing, if st is no state that
+// a device can be in.
+func (p *WirePort) SetOffloads(st offload.State) error {
+	if err := st.Check(); err != nil {
+		return fmt.Errorf("port %s: %w", p.name, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.offloads = st
+	if !p.removed {
+		p.compile()
+	}
+	return nil
+}
+
 // Snapshot returns the state of the port; see Port.Snapshot.
 func (p *WirePort) Snapshot() PortStatus {
 	p.mu.Lock()

@@ -19,6 +19,9 @@ import (
 // path is a data path that is said to fail, or not.
 type path struct{ hub *oid.Hub }
 
+func (*path) Driver() (uint64, virtio.Features) {
+	return 1, virtio.FeatureCSUM | virtio.FeatureGuestCSUM | virtio.FeatureHostTSO4 | virtio.FeatureHostTSO6
+}
 func (*path) Apply(_, _ *adapter.Setting) error  { return nil }
 func (*path) Persist(adapter.Keywords) error     { return nil }
 func (*path) RSCStatistics() ndis.RSCStatistics  { return ndis.RSCStatistics{} }
@@ -54,7 +57,9 @@ func serveAs(t *testing.T, cfg adapter.Config, wrap func(*adapter.Adapter) oid.H
 		t.Fatal(err)
 	}
 	p.hub = oid.NewHub("vm0", wrap(a))
-	a.Restart(virtio.FeatureCSUM | virtio.FeatureGuestCSUM | virtio.FeatureHostTSO4 | virtio.FeatureHostTSO6)
+	a.Lock()
+	a.Follow() // path.Driver
+	a.Unlock()
 	file := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", file)
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"vhost-user-nvgre/offload"
 	"vhost-user-nvgre/virtio"
 )
 
@@ -142,20 +141,6 @@ func (p *Port) Address() virtio.MAC {
 	m := virtio.MAC(sum[:6])
 	m[0] = m[0]&^1 | 2 // one station, locally administered
 	return m
-}
-
-// Offloads returns what of the port's offloads is to be operational.
-func (p *Port) Offloads() offload.State {
-	st := offload.DefaultState()
-	st.LSOv4, st.LSOv6, st.USOv4, st.USOv6 = p.LSO, p.LSO, p.USO, p.USO
-	st.RSCv4, st.RSCv6, st.URO = p.RSC, p.RSC, p.URO
-	if p.RxChecksum {
-		st.Receive = offload.Validation{IPv4: true, TCPv4: true, UDPv4: true, TCPv6: true, UDPv6: true}
-	}
-	if p.NVGRE {
-		st.NVGRE = offload.AllNVGRE()
-	}
-	return st
 }
 
 // Endpoint says in words where the port leads.

@@ -1,9 +1,8 @@
 package daemon
 
 import (
-	"errors"
 	"fmt"
-	"sync"
+	"maps"
 
 	"vhost-user-nvgre/cmd/internal/config"
 	"vhost-user-nvgre/cmd/internal/oid"
@@ -16,18 +15,25 @@ import (
 )
 
 // nic is a port's device together with the adapter that OIDs see. It is the
-// adapter's Target.
+// adapter's Target and the device's Keeper: whatever changes the port, an OID, a
+// command of its driver or a setting, changes the adapter's state, and what
+// that means is put into force as a whole.
 type nic struct {
-	device  *queues.Port
-	adapter *adapter.Adapter
-	hub     *oid.Hub
-	file    string // of the keywords, "" for none
-	warn    func(format string, args ...any)
+	*adapter.Adapter // for its lock, and Follow
+	device           *queues.Port
+	hub              *oid.Hub
+	file             string // of the keywords, "" for none
+	warn             func(format string, args ...any)
 
-	mu       sync.Mutex // held while a driver's restart is followed
-	cfg      config.Port
-	restarts uint64
-	features virtio.Features
+	// What was put into force last, and what comes into force when the driver
+	// begins anew. Guarded by the adapter's lock.
+	now, initial compiled
+}
+
+// compiled is an adapter's setting and what it is as a device's.
+type compiled struct {
+	of     adapter.Setting
+	device queues.Setting
 }
 
 // newNIC makes a port's device and adapter.
@@ -36,7 +42,7 @@ func newNIC(e *queues.Engine, cfg *config.Port, pc queues.PortConfig, file strin
 	if err != nil {
 		return nil, fmt.Errorf("port %s: %w", cfg.Name, err)
 	}
-	n := &nic{file: file, warn: warn, cfg: *cfg}
+	n := &nic{file: file, warn: warn}
 	ac := adapter.Config{
 		QueuePairs: cfg.QueuePairs, Limits: offload.DefaultLimits(), Coalescing: true,
 		RSSv2: cfg.RSSVersion == 2, Keywords: keywordsOf(cfg, kept), Start: startOf(cfg),
@@ -44,42 +50,30 @@ func newNIC(e *queues.Engine, cfg *config.Port, pc queues.PortConfig, file strin
 	if cfg.VMQ {
 		ac.VMQueues = cfg.QueuePairs - 1
 	}
-	if n.adapter, err = adapter.New(ac, n); err != nil {
+	if n.Adapter, err = adapter.New(ac, n); err != nil {
 		return nil, fmt.Errorf("port %s: %w", cfg.Name, err)
 	}
 	n.hub = oid.NewHub(cfg.Name, n)
-	n.mu.Lock() // the device may notify before it is known here
-	defer n.mu.Unlock()
-	pc.Notify = n.driverChanged
+	n.Lock() // the device may want to be followed before it is known here
+	defer n.Unlock()
+	pc.Keeper = n
 	if n.device, err = e.AddPort(pc); err != nil {
 		return nil, err
 	}
-	if err := n.begin(); err != nil {
-		e.RemovePort(n.device)
-		return nil, err
-	}
+	n.Follow()
 	return n, nil
 }
 
 // startOf returns what the settings turn on at every start, as a protocol
 // driver would.
 func startOf(cfg *config.Port) adapter.Start {
-	return adapter.Start{Framing: cfg.RxChecksum || cfg.NVGRE, NVGRE: cfg.NVGRE, RSC: cfg.RSC, URO: cfg.URO}
+	return adapter.Start{Framing: cfg.RxChecksum, NVGRE: cfg.NVGRE, RSC: cfg.RSC, URO: cfg.URO, NoLSO: !cfg.LSO, NoUSO: !cfg.USO}
 }
 
-// keywordsOf returns the keywords kept, and those that settings stand for
-// where none is kept.
+// keywordsOf returns the keywords kept, and those that settings stand for.
 func keywordsOf(cfg *config.Port, kept adapter.Keywords) adapter.Keywords {
 	k := adapter.Keywords{}
-	if !cfg.LSO {
-		k["*LsoV2IPv4"], k["*LsoV2IPv6"] = 0, 0
-	}
-	if !cfg.USO {
-		k["*UsoIPv4"], k["*UsoIPv6"] = 0, 0
-	}
-	for name, v := range kept {
-		k[name] = v
-	}
+	maps.Copy(k, kept)
 	delete(k, "*RssOrVmqPreference")
 	if cfg.VMQ {
 		k["*RssOrVmqPreference"] = 1
@@ -87,104 +81,58 @@ func keywordsOf(cfg *config.Port, kept adapter.Keywords) adapter.Keywords {
 	return k
 }
 
-// Handle implements oid.Handler. A request meets the driver that is there now,
-// also where the notification of it is still on its way.
-func (n *nic) Handle(r adapter.Request) adapter.Response {
-	n.driverChanged()
-	return n.adapter.Handle(r)
-}
-
-// driverChanged follows what the driver does: when it began anew, the adapter
-// begins anew.
-func (n *nic) driverChanged() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+// Driver implements adapter.Target.
+func (n *nic) Driver() (restarts uint64, f virtio.Features) {
 	d := n.device.Driver()
-	if d.Restarts == n.restarts && d.Features == n.features {
-		return
-	}
-	n.restarts, n.features = d.Restarts, d.Features
-	n.adapter.Restart(d.Features)
-	if err := n.begin(); err != nil {
-		n.warn("%v", err)
-	}
-}
-
-// begin puts into force what the adapter starts with. The caller holds mu.
-func (n *nic) begin() error {
-	s := n.adapter.Setting()
-	st := s.Offload
-	if !n.cfg.RxChecksum {
-		// NVGRE needs the framing on, which the setting does not mean.
-		st.Receive = offload.Validation{}
-	}
-	if n.cfg.NVGRE {
-		st.NVGRE.VMQ = offload.AllFamilies // as the setting says; it takes filters to matter
-	}
-	return errors.Join(n.device.SetOffloads(st), n.device.SetVMQ(filtersOf(s.Filters)))
-}
-
-// reload brings changed offload settings into force.
-func (n *nic) reload(cfg *config.Port) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.cfg = *cfg
-	n.adapter.SetStart(startOf(cfg))
-	return n.device.SetOffloads(cfg.Offloads())
+	return d.Restarts, d.Features
 }
 
 // Apply implements adapter.Target.
-func (n *nic) Apply(old, next *adapter.Setting) error {
-	before := n.device.Offloads()
-	if err := n.device.SetOffloads(changed(before, old.Offload, next.Offload)); err != nil {
+func (n *nic) Apply(now, initial *adapter.Setting) error {
+	next, first := compile(now, &n.now), compile(initial, &n.initial)
+	if err := n.device.Configure(next.device, first.device); err != nil {
+		n.warn("%v", err)
 		return err
 	}
-	err := n.steer(old, next)
-	if err != nil {
-		err = errors.Join(err, n.device.SetOffloads(before))
-	}
-	return err
+	n.now, n.initial = next, first
+	return nil
 }
 
-// changed returns what is in force with what differs between an adapter's old
-// and next state: the rest may have been set otherwise, by the port's settings.
-func changed(inForce, old, next offload.State) offload.State {
-	take(&inForce.LSOv4, old.LSOv4, next.LSOv4)
-	take(&inForce.LSOv6, old.LSOv6, next.LSOv6)
-	take(&inForce.USOv4, old.USOv4, next.USOv4)
-	take(&inForce.USOv6, old.USOv6, next.USOv6)
-	take(&inForce.Limits, old.Limits, next.Limits)
-	take(&inForce.Receive, old.Receive, next.Receive)
-	take(&inForce.RSCv4, old.RSCv4, next.RSCv4)
-	take(&inForce.RSCv6, old.RSCv6, next.RSCv6)
-	take(&inForce.URO, old.URO, next.URO)
-	take(&inForce.NVGRE, old.NVGRE, next.NVGRE)
-	return inForce
-}
-
-func take[T comparable](to *T, old, next T) {
-	if next != old {
-		*to = next
-	}
-}
-
-// steer puts RSS, hash and filters into force where they are others.
-func (n *nic) steer(old, next *adapter.Setting) error {
-	if next.Filters != old.Filters {
-		if err := n.device.SetVMQ(filtersOf(next.Filters)); err != nil {
-			return err
+// compile returns an adapter's setting as a device's. Parts that are the same
+// as before are the same pointers.
+func compile(s *adapter.Setting, before *compiled) compiled {
+	c := compiled{*s, before.device}
+	c.device.Offloads = s.Offload
+	if s.RSS != before.of.RSS || s.Hash != before.of.Hash {
+		c.device.RSS, c.device.Hash = nil, nil
+		if s.RSS != nil {
+			c.device.RSS = &queues.RSS{Hash: queues.Hash(s.RSS.Hash), Table: s.RSS.Table, Default: s.RSS.Default}
+		} else if s.Hash != nil {
+			h := queues.Hash(*s.Hash)
+			c.device.Hash = &h
 		}
 	}
-	switch {
-	case next.RSS == old.RSS && next.Hash == old.Hash:
-		return nil
-	case next.RSS != nil:
-		return n.device.SetRSS(&queues.RSS{Hash: queues.Hash(next.RSS.Hash), Table: next.RSS.Table, Default: next.RSS.Default})
-	case next.Hash != nil:
-		h := queues.Hash(*next.Hash)
-		return n.device.SetHash(&h)
+	if s.Filters != before.of.Filters {
+		c.device.VMQ = filtersOf(s.Filters)
 	}
-	return n.device.SetRSS(nil)
+	return c
+}
+
+// Commanded implements queues.Keeper.
+func (n *nic) Commanded(d queues.Driver) {
+	now := &n.now
+	if d.RSS != now.device.RSS || d.Hash != now.device.Hash {
+		now.device.RSS, now.device.Hash = d.RSS, d.Hash
+		now.of.RSS, now.of.Hash = nil, nil
+		if d.RSS != nil {
+			now.of.RSS = &adapter.RSS{Hash: adapter.Hash(d.RSS.Hash), Table: d.RSS.Table, Default: d.RSS.Default}
+		}
+		if d.Hash != nil {
+			h := adapter.Hash(*d.Hash)
+			now.of.Hash = &h
+		}
+	}
+	n.Adopt(adapter.DriverState{Off: d.Off, InnerHash: d.InnerHash}, now.of.RSS, now.of.Hash)
 }
 
 // filtersOf returns receive filters as the data path has them.

@@ -53,8 +53,8 @@ func (d *Daemon) applyPort(c config.Change, s *config.Settings) {
 		p.setLink(s.Ports[i].LinkUp)
 	} else if p.wire != nil {
 		return // it has become a guest's port in the file, for the next start
-	} else if err := p.nic.reload(&s.Ports[i]); err != nil {
-		d.log.Warnf("reload: %v", err)
+	} else if err := p.nic.SetStart(startOf(&s.Ports[i])); err != nil {
+		d.log.Warnf("reload: port %s: %v", c.Port, err)
 	}
 }
 

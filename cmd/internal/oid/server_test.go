@@ -31,6 +31,9 @@ func (quiet) Debugf(string, ...any) {}
 // path is a data path that only tells what is indicated.
 type path struct{ hub *Hub }
 
+func (*path) Driver() (uint64, virtio.Features) {
+	return 1, virtio.FeatureCSUM | virtio.FeatureGuestCSUM | virtio.FeatureHostTSO4 | virtio.FeatureHostTSO6
+}
 func (*path) Apply(_, _ *adapter.Setting) error  { return nil }
 func (*path) Persist(adapter.Keywords) error     { return nil }
 func (*path) RSCStatistics() ndis.RSCStatistics  { return ndis.RSCStatistics{} }
@@ -45,7 +48,9 @@ func newHub(t *testing.T, name string) *Hub {
 		t.Fatal(err)
 	}
 	p.hub = NewHub(name, a)
-	a.Restart(virtio.FeatureCSUM | virtio.FeatureGuestCSUM | virtio.FeatureHostTSO4 | virtio.FeatureHostTSO6)
+	a.Lock()
+	a.Follow() // path.Driver
+	a.Unlock()
 	return p.hub
 }
 

@@ -21,6 +21,9 @@ import (
 
 type path struct{ hub *oid.Hub }
 
+func (*path) Driver() (uint64, virtio.Features) {
+	return 1, virtio.FeatureCSUM | virtio.FeatureGuestCSUM | virtio.FeatureHostTSO4 | virtio.FeatureGuestTSO4
+}
 func (*path) Apply(_, _ *adapter.Setting) error  { return nil }
 func (*path) Persist(adapter.Keywords) error     { return nil }
 func (*path) RSCStatistics() ndis.RSCStatistics  { return ndis.RSCStatistics{CoalesceEvents: 7} }
@@ -46,7 +49,9 @@ func connectTo(t *testing.T, cfg adapter.Config) (*oid.Client, *adapter.Adapter)
 		t.Fatal(err)
 	}
 	p.hub = oid.NewHub("vm0", a)
-	a.Restart(virtio.FeatureCSUM | virtio.FeatureGuestCSUM | virtio.FeatureHostTSO4 | virtio.FeatureGuestTSO4)
+	a.Lock()
+	a.Follow() // path.Driver
+	a.Unlock()
 	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 	if err != nil {
 		t.Fatal(err)

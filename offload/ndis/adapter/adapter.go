@@ -22,6 +22,8 @@ type Setting struct {
 type Hash struct {
 	Key   [ndis.HashKeySize]byte
 	Types offload.HashTypes
+	// ByDriver says that the driver chose it by a command of its own.
+	ByDriver bool
 }
 
 // RSS says to which queue pair a received frame goes.
@@ -34,11 +36,15 @@ type RSS struct {
 // Target is the adapter's data path and its memory. It is called with the
 // adapter locked: it is not to call the adapter.
 type Target interface {
-	// Apply puts next into force in place of old, of which unchanged parts are
-	// the same pointers. It returns when nothing works by old any more and
-	// what was held in partial processing has been delivered. An error means
-	// that old is still in force.
-	Apply(old, next *Setting) error
+	// Driver returns how often a driver began anew so far, and what the one that
+	// is there negotiated.
+	Driver() (restarts uint64, f virtio.Features)
+	// Apply puts now into force, of which unchanged parts are the same pointers
+	// as before, and makes initial what comes into force when a driver begins
+	// anew. It returns when nothing works by the old setting any more and what
+	// was held in partial processing has been delivered. An error means that
+	// nothing has changed.
+	Apply(now, initial *Setting) error
 	// Persist remembers the keywords for the next start, in place of all that
 	// were remembered before.
 	Persist(Keywords) error
@@ -68,13 +74,6 @@ type Config struct {
 	Start Start
 }
 
-// Start says what is on after start beyond what NDIS wants to be.
-type Start struct {
-	Framing  bool // OID_OFFLOAD_ENCAPSULATION for both IP versions
-	NVGRE    bool // encapsulated task offload of type GRE_MAC
-	RSC, URO bool // coalescing of TCP segments of both IP versions, and of UDP datagrams
-}
-
 // Adapter is the state of one port's adapter. Its methods may be called by any
 // goroutine; requests are carried out one at a time.
 type Adapter struct {
@@ -82,10 +81,12 @@ type Adapter struct {
 	target Target
 
 	mu       sync.Mutex
+	restarts uint64
 	features virtio.Features
 	keywords Keywords
 	state    *state
-	setting  *Setting
+	setting  *Setting // what state means
+	first    *Setting // what a driver begins with
 }
 
 // New returns an adapter as it is after start, before a driver negotiated
@@ -98,39 +99,49 @@ func New(cfg Config, target Target) (*Adapter, error) {
 		return nil, fmt.Errorf("%d queue pairs with %d receive queues for filters, want 1 or more pairs and fewer queues than pairs", cfg.QueuePairs, cfg.VMQueues)
 	}
 	a := &Adapter{cfg: cfg, target: target, keywords: maps.Clone(cfg.Keywords)}
-	a.start(0)
+	a.start()
 	return a, nil
 }
 
 // start brings the adapter into the state after start with the keywords as
 // they are.
-func (a *Adapter) start(f virtio.Features) {
-	a.features = f
-	a.state = a.initial()
-	a.setting = a.compile(a.state, nil)
+func (a *Adapter) start() {
+	a.first = a.compileFirst(a.keywords)
+	a.state, a.setting = a.initial(a.keywords), a.first
 }
 
-// Restart begins anew with a driver that negotiated f: everything but the
-// keywords is forgotten. The target is told of the capabilities and the
-// configuration by indications; what it is to do is in Setting, and is not put
-// into force by this.
-func (a *Adapter) Restart(f virtio.Features) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+// Lock keeps requests from being carried out until Unlock, for the methods
+// that say so.
+func (a *Adapter) Lock() { a.mu.Lock() }
+
+// Unlock is described at Lock.
+func (a *Adapter) Unlock() { a.mu.Unlock() }
+
+// Follow finds out from the target whether a driver began anew. If so all but
+// the keywords is forgotten, and the capabilities and the configuration are
+// indicated. Every request begins with it. It returns the number of restarts
+// that the target reported. The caller has locked the adapter.
+func (a *Adapter) Follow() uint64 {
+	restarts, f := a.target.Driver()
+	if restarts == a.restarts && f == a.features {
+		return restarts
+	}
 	before := a.hardware()
-	a.start(f)
+	a.restarts, a.features = restarts, f
+	a.start()
+	// It is in force already, unless a request for the driver before came in
+	// between. Then it was in force once, so that there is nothing to refuse.
+	_ = a.target.Apply(a.setting, a.first)
 	if now := a.hardware(); now != before {
 		a.target.Indicate(ndis.StatusTaskOffloadHardwareCapabilities, now.Encode())
 	}
-	current := a.current(a.state)
-	a.target.Indicate(ndis.StatusTaskOffloadCurrentConfig, current.Encode())
+	a.indicateCurrent()
+	return restarts
 }
 
-// SetStart changes Config.Start, for the next Restart.
-func (a *Adapter) SetStart(s Start) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.cfg.Start = s
+func (a *Adapter) indicateCurrent() {
+	current := a.current(a.state)
+	a.target.Indicate(ndis.StatusTaskOffloadCurrentConfig, current.Encode())
 }
 
 // Setting returns what the data path is to do.
@@ -166,6 +177,7 @@ func (a *Adapter) Overview() Overview {
 func (a *Adapter) Handle(r Request) Response {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.Follow()
 	var resp Response
 	c := &call{Request: &r, Response: &resp, a: a, s: a.state}
 	o, known := table[r.OID]
@@ -202,19 +214,26 @@ func (c *call) commit() ndis.Status {
 			return c.fail(ndis.StatusFailure, "keywords: %v", err)
 		}
 	}
-	next := a.compile(c.s, a.setting)
+	kw := a.keywords
+	if c.keywords != nil {
+		kw = c.keywords
+	}
+	next, first := a.compile(c.s, a.setting), a.compileFirst(kw)
 	if *next == *a.setting {
 		next = a.setting
-	} else if err := a.target.Apply(a.setting, next); err != nil {
+	}
+	if *first == *a.first {
+		first = a.first
+	}
+	if next == a.setting && first == a.first {
+		// Nothing is to be done.
+	} else if err := a.target.Apply(next, first); err != nil {
 		if c.keywords != nil {
 			_ = a.target.Persist(a.keywords) // as well as possible
 		}
 		return c.fail(ndis.StatusFailure, "%v", err)
 	}
-	if c.keywords != nil {
-		a.keywords = c.keywords
-	}
-	a.state, a.setting = c.s, next
+	a.keywords, a.state, a.setting, a.first = kw, c.s, next, first
 	for _, i := range c.indications {
 		a.target.Indicate(i.status, i.body)
 	}

@@ -25,11 +25,22 @@ func (a *Adapter) compile(s *state, previous *Setting) *Setting {
 	return next
 }
 
+// compileFirst returns what the state after start means with the given
+// keywords. Its parts are those of the one before.
+func (a *Adapter) compileFirst(k Keywords) *Setting {
+	first := a.compile(a.initial(k), nil)
+	if a.first != nil {
+		first.RSS, first.Hash, first.Filters = a.first.RSS, a.first.Hash, a.first.Filters
+	}
+	return first
+}
+
 // operational returns what of the offloads is operational.
 func (a *Adapter) operational(s *state) offload.State {
 	o := a.capable(everything)
 	narrow(&o, s)
 	on4, on6 := s.framing[v4] == framingOn, s.framing[v6] == framingOn
+	in4, in6 := on4 || s.framing[v4] == framingTunnels, on6 || s.framing[v6] == framingTunnels
 	c := &o.Checksum
 	st := offload.State{
 		LSOv4: o.LSOv2.IPv4.Encapsulation != 0, LSOv6: o.LSOv2.IPv6.Encapsulation != 0,
@@ -47,10 +58,10 @@ func (a *Adapter) operational(s *state) offload.State {
 	}
 	// Receive checksums wait for the framing of both headers.
 	rx := o.GRE.ReceiveChecksum
-	if !on4 {
+	if !in4 {
 		rx &^= ndis.InnerIPv4 | ndis.OuterIPv4
 	}
-	if !on6 {
+	if !in6 {
 		rx &^= ndis.InnerIPv6 | ndis.OuterIPv6
 	}
 	if rx&(ndis.InnerIPv4|ndis.InnerIPv6) == 0 || rx&(ndis.OuterIPv4|ndis.OuterIPv6) == 0 {

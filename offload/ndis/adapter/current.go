@@ -3,13 +3,17 @@ package adapter
 import "vhost-user-nvgre/offload/ndis"
 
 // current returns the current configuration: what of the hardware is turned
-// on. It never shows what only the hardware has.
+// on, and that the driver takes. It never shows what only the hardware has.
 func (a *Adapter) current(s *state) ndis.Offload {
-	o := a.hardware()
+	o := a.capable(a.features &^ s.refused())
 	narrow(&o, s)
 	o.EncapsulationTypes = 0
 	if o.GRE.Any() {
 		o.EncapsulationTypes = s.encap
+	}
+	if s.driver.InnerHash {
+		hw := a.hardware()
+		o.GRE.RSS, o.GRE.MaxHeaderSize = hw.GRE.RSS, hw.GRE.MaxHeaderSize
 	}
 	return o
 }

@@ -10,6 +10,12 @@
 // only then the copy becomes the state, indications are made and the request
 // completes.
 //
+// OIDs are not the only way to change it: an administrator does (SetStart), and
+// so does the NIC's own driver by commands (Adopt). Whoever comes last has set
+// it, and the others are told by an indication. What the driver does not take
+// at the moment is as if it had not negotiated it, but for the hardware
+// capabilities.
+//
 // Where NDIS is silent or contradicts itself:
 //
 //   - Before OID_OFFLOAD_ENCAPSULATION was ever set, large send and UDP

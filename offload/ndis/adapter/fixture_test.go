@@ -1,7 +1,6 @@
 package adapter_test
 
 import (
-	"errors"
 	"maps"
 	"slices"
 	"testing"
@@ -28,17 +27,20 @@ type target struct {
 	bodies   [][]byte // of indications
 
 	failApply, failPersist error
+
+	restarts uint64
+	features virtio.Features
+	initial  *adapter.Setting
 }
 
-func (t *target) Apply(old, next *adapter.Setting) error {
+func (t *target) Driver() (uint64, virtio.Features) { return t.restarts, t.features }
+
+func (t *target) Apply(now, initial *adapter.Setting) error {
 	t.events = append(t.events, "apply")
 	if t.failApply != nil {
 		return t.failApply
 	}
-	if n := len(t.settings); n > 0 && t.settings[n-1] != old {
-		return errors.New("old is not the setting in force")
-	}
-	t.settings = append(t.settings, next)
+	t.settings, t.initial = append(t.settings, now), initial
 	return nil
 }
 
@@ -94,6 +96,24 @@ func rigWith(t *testing.T, cfg adapter.Config, f virtio.Features) *rig {
 	r.Restart(f)
 	r.take()
 	return r
+}
+
+// Restart is a driver that negotiated f and begins anew.
+func (r *rig) Restart(f virtio.Features) {
+	r.Lock()
+	defer r.Unlock()
+	r.restarts++
+	r.features = f
+	if got := r.Follow(); got != r.restarts {
+		r.Errorf("Follow() = %d, want %d", got, r.restarts)
+	}
+}
+
+// adopt is a driver's commands.
+func (r *rig) adopt(d adapter.DriverState, rss *adapter.RSS, h *adapter.Hash) {
+	r.Lock()
+	defer r.Unlock()
+	r.Adopt(d, rss, h)
 }
 
 const roomy = 1 << 16

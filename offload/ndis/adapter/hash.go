@@ -7,9 +7,10 @@ import (
 
 // hash is what OID_GEN_RECEIVE_HASH set.
 type hash struct {
-	enabled bool
-	info    ndis.HashInformation
-	key     [ndis.HashKeySize]byte
+	enabled  bool
+	byDriver bool // the driver set it by a command of its own
+	info     ndis.HashInformation
+	key      [ndis.HashKeySize]byte
 }
 
 // hashTypes pairs the numbers of hash types in NDIS with those of the data
@@ -90,9 +91,10 @@ func setHash(c *call) ndis.Status {
 		*h = hash{}
 		return ndis.StatusSuccess
 	}
-	if c.s.rss.enabled || c.s.rssV2.enabled {
+	if c.s.rss.enabled && !c.s.rss.byDriver || c.s.rssV2.enabled && !c.s.rssV2.byDriver {
 		return c.fail(ndis.StatusInvalidOID, "RSS is enabled, which excludes receive hashing")
 	}
+	c.s.endRSS()
 	if p.Flags&ndis.ReceiveHashInfoUnchanged == 0 {
 		h.info = p.HashInformation
 	}
@@ -101,6 +103,17 @@ func setHash(c *call) ndis.Status {
 			return st
 		}
 	}
-	h.enabled = true
+	h.enabled, h.byDriver = true, false
 	return c.checkHash(h.info)
+}
+
+// endHash makes way for RSS, which receive hashing excludes: what a protocol
+// driver set stays until it ends it, but what the NIC's driver set gives way to
+// who comes later.
+func (c *call) endHash() ndis.Status {
+	if c.s.hash.enabled && !c.s.hash.byDriver {
+		return c.fail(ndis.StatusInvalidOID, "receive hashing is enabled, which excludes RSS")
+	}
+	c.s.hash = hash{}
+	return ndis.StatusSuccess
 }

@@ -91,20 +91,35 @@ func (k Keywords) Check() error {
 	return nil
 }
 
-// configuredBy returns what the keywords enable. Coalescing waits for an OID.
-func (k Keywords) configuredBy() configured {
+// configuredBy returns what the keywords enable, and where there is none of
+// large send and UDP segmentation what an administrator does. Coalescing waits
+// for an OID.
+func (k Keywords) configuredBy(s *Start) configured {
 	tx := func(names ...string) bool { return k.first(names...)&1 != 0 }
 	rx := func(names ...string) bool { return k.first(names...)&2 != 0 }
 	return configured{
 		ipv4: pair{tx(keyIPv4), rx(keyIPv4)},
 		tcp:  [2]pair{{tx(keyTCPv4, keyTCPUDPv4), rx(keyTCPv4, keyTCPUDPv4)}, {tx(keyTCPv6, keyTCPUDPv6), rx(keyTCPv6, keyTCPUDPv6)}},
 		udp:  [2]pair{{tx(keyUDPv4, keyTCPUDPv4), rx(keyUDPv4, keyTCPUDPv4)}, {tx(keyUDPv6, keyTCPUDPv6), rx(keyUDPv6, keyTCPUDPv6)}},
-		lso:  [2]bool{k.get(keyLSOv4) != 0, k.get(keyLSOv6) != 0},
-		uso:  [2]bool{k.get(keyUSOv4) != 0, k.get(keyUSOv6) != 0},
-		// The keyword of NVGRE alone narrows the one of all tunnels.
-		tunnel: k.get(keyTunnel) != 0 && k.get(keyNVGRE) != 0,
+		lso:  [2]bool{k.or(keyLSOv4, !s.NoLSO), k.or(keyLSOv6, !s.NoLSO)},
+		uso:  [2]bool{k.or(keyUSOv4, !s.NoUSO), k.or(keyUSOv6, !s.NoUSO)},
+
+		tunnel: k.tunnel(),
 	}
 }
+
+// or returns the value of a keyword that is on or off, or the one given if it
+// is not set.
+func (k Keywords) or(name string, value bool) bool {
+	if v, ok := k[name]; ok {
+		return v != 0
+	}
+	return value
+}
+
+// tunnel reports whether NVGRE is enabled. The keyword of NVGRE alone narrows
+// the one of all tunnels.
+func (k Keywords) tunnel() bool { return k.get(keyTunnel) != 0 && k.get(keyNVGRE) != 0 }
 
 // vmq reports whether receive filters are in use, rss whether receive side
 // scaling is. They exclude each other.

@@ -72,7 +72,7 @@ func TestLifeCycle(t *testing.T) {
 	r.parameters(ndis.OffloadParameters{LSOv2IPv4: ndis.SwitchDisabled}, ndis.StatusSuccess)
 	r.take()
 	r.Restart(all)
-	r.expect(currentConfig)
+	r.expect("apply", currentConfig)
 	if st := r.operational(); st.NVGRE != (offload.Tunnel{}) || st.Receive.TCPv4 || st.LSOv4 || !st.LSOv6 {
 		t.Errorf("operational after restart: %v, want what the keywords left of large send", st.Names())
 	}
@@ -149,7 +149,7 @@ func TestFeaturesBoundHardware(t *testing.T) {
 		r.take()
 		r.Restart(tt.f)
 		if tt.f != all {
-			r.expect(hardwareCaps, currentConfig)
+			r.expect("apply", hardwareCaps, currentConfig)
 		}
 		r.query(ndis.OIDTCPOffloadHardwareCaps, &hw)
 		if !tt.check(&hw) {
@@ -251,10 +251,15 @@ func TestStart(t *testing.T) {
 	if st := r.operational(); st.NVGRE.LSO != offload.AllFamilies {
 		t.Errorf("operational after restart: %v, want NVGRE", st.Names())
 	}
-	r.SetStart(adapter.Start{})
-	r.Restart(all)
+	if err := r.SetStart(adapter.Start{}); err != nil {
+		t.Error(err)
+	}
 	if st := r.operational(); st.NVGRE != (offload.Tunnel{}) || st.Receive != (offload.Validation{}) {
 		t.Errorf("operational after SetStart(Start{}): %v", st.Names())
+	}
+	r.Restart(all)
+	if st := r.operational(); st.NVGRE != (offload.Tunnel{}) || st.Receive != (offload.Validation{}) {
+		t.Errorf("operational after SetStart(Start{}) and a restart: %v", st.Names())
 	}
 }
 

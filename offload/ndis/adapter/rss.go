@@ -10,11 +10,12 @@ import (
 // rss is what OID_GEN_RECEIVE_SCALE_PARAMETERS set. The zero value is that
 // after start.
 type rss struct {
-	enabled bool
-	info    ndis.HashInformation
-	key     [ndis.HashKeySize]byte
-	table   []ndis.ProcessorNumber
-	other   ndis.ProcessorNumber // for packets without a hash
+	enabled  bool
+	byDriver bool // the driver set it by a command of its own
+	info     ndis.HashInformation
+	key      [ndis.HashKeySize]byte
+	table    []ndis.ProcessorNumber
+	other    ndis.ProcessorNumber // for packets without a hash
 }
 
 // rssUsable reports whether RSS parameters can be set by the OIDs of a
@@ -90,8 +91,8 @@ func setRSS(c *call) ndis.Status {
 		}
 		r.info = p.HashInformation
 	}
-	if c.s.hash.enabled {
-		return c.fail(ndis.StatusInvalidOID, "receive hashing is enabled, which excludes RSS")
+	if st := c.endHash(); st != ndis.StatusSuccess {
+		return st
 	}
 	if p.Flags&ndis.RSSHashKeyUnchanged == 0 {
 		if st := c.takeKey(&r.key, p.Key); st != ndis.StatusSuccess {
@@ -107,7 +108,7 @@ func setRSS(c *call) ndis.Status {
 	if n := len(r.table); n < 1 || n > ndis.MaxIndirectionEntries || n&(n-1) != 0 {
 		return c.fail(bad, "indirection table of %d entries, want a power of two up to %d", n, ndis.MaxIndirectionEntries)
 	}
-	r.enabled = true
+	r.enabled, r.byDriver = true, false
 	return c.checkHash(r.info)
 }
 
@@ -115,7 +116,7 @@ func setRSS(c *call) ndis.Status {
 func (a *Adapter) compileSteering(s *state) (*RSS, *Hash) {
 	if s.hash.enabled {
 		types, _ := typesOf(s.hash.info)
-		return nil, &Hash{s.hash.key, types}
+		return nil, &Hash{s.hash.key, types, s.hash.byDriver}
 	}
 	r := s.rss
 	if a.cfg.RSSv2 {
@@ -128,7 +129,7 @@ func (a *Adapter) compileSteering(s *state) (*RSS, *Hash) {
 		return nil, nil
 	}
 	types, _ := typesOf(r.info)
-	out := &RSS{Hash: Hash{r.key, types}}
+	out := &RSS{Hash: Hash{r.key, types, r.byDriver}}
 	pairs := a.pairsOf(append(slices.Clone(r.table), r.other))
 	out.Table, out.Default = pairs[:len(r.table)], pairs[len(r.table)]
 	return out, nil

@@ -10,14 +10,15 @@ import (
 // processor steers and the others are remembered; with RSS on it is the other
 // way round.
 type rssV2 struct {
-	enabled bool
-	used    bool // something was set since start
-	info    ndis.HashInformation
-	key     [ndis.HashKeySize]byte
-	queues  uint32
-	primary ndis.ProcessorNumber
-	other   ndis.ProcessorNumber // the default processor
-	entries []ndis.ProcessorNumber
+	enabled  bool
+	byDriver bool // the driver set it by a command of its own
+	used     bool // something was set since start
+	info     ndis.HashInformation
+	key      [ndis.HashKeySize]byte
+	queues   uint32
+	primary  ndis.ProcessorNumber
+	other    ndis.ProcessorNumber // the default processor
+	entries  []ndis.ProcessorNumber
 }
 
 // Indices by which prose names parameters that the flags of an entry name.
@@ -33,7 +34,7 @@ func (a *Adapter) initialRSSV2() rssV2 {
 // asV1 returns what steers in terms of version 1. With RSS off that is a
 // table of the primary processor alone.
 func (r *rssV2) asV1() rss {
-	v := rss{enabled: r.enabled, info: r.info, key: r.key, table: r.entries, other: r.other}
+	v := rss{enabled: r.enabled, byDriver: r.byDriver, info: r.info, key: r.key, table: r.entries, other: r.other}
 	if !r.enabled {
 		v = rss{enabled: r.used, info: ndis.HashToeplitz | ndis.HashIPv4, table: []ndis.ProcessorNumber{r.primary}, other: r.primary}
 	}
@@ -85,8 +86,10 @@ func setRSSV2(c *call) ndis.Status {
 	r := &c.s.rssV2
 	r.used = true
 	was, on := r.enabled, p.Flags&ndis.RSSV2Enable != 0
-	if on && c.s.hash.enabled {
-		return c.fail(ndis.StatusInvalidOID, "receive hashing is enabled, which excludes RSS")
+	if on {
+		if st := c.endHash(); st != ndis.StatusSuccess {
+			return st
+		}
 	}
 	if p.Flags&ndis.RSSV2EntriesChanged != 0 {
 		if st := c.resize(r, p.Entries); st != ndis.StatusSuccess {
@@ -112,7 +115,7 @@ func setRSSV2(c *call) ndis.Status {
 			return st
 		}
 	}
-	r.enabled = on
+	r.enabled, r.byDriver = on, false
 	return c.checkActive(r, was != on)
 }
 
@@ -172,7 +175,7 @@ func moveEntries(c *call) ndis.Status {
 		return c.fail(ndis.StatusInvalidLength, "room for %d bytes, want %d", c.OutputLength, len(c.Input))
 	}
 	c.s.steeringEpoch++
-	c.s.rssV2.used = true
+	c.s.rssV2.used, c.s.rssV2.byDriver = true, false
 	for rest := p.Entries; len(rest) > 0; {
 		n := 1
 		for n < len(rest) && rest[n].SwitchID == rest[0].SwitchID && rest[n].VPortID == rest[0].VPortID {

@@ -33,6 +33,10 @@ const (
 	framingUnset framing = iota
 	framingOn
 	framingOff
+	// framingTunnels was not said by it. It is that of an administrator who
+	// wants the offloads of NVGRE packets and did not speak of others: receive
+	// checksums are validated of those packets alone.
+	framingTunnels
 )
 
 // state is everything that OIDs change. Handlers change a copy.
@@ -43,6 +47,8 @@ type state struct {
 	// nil before the first set.
 	framingSet *ndis.OffloadEncapsulation
 	encap      ndis.EncapsulationTypes // active
+
+	driver DriverState
 
 	rss   rss
 	rssV2 rssV2
@@ -63,19 +69,16 @@ func (s *state) clone() *state {
 	return &c
 }
 
-// initial returns the state after start.
-func (a *Adapter) initial() *state {
+// initial returns the state after start with the given keywords.
+func (a *Adapter) initial(k Keywords) *state {
 	s := &state{
-		conf:    a.keywords.configuredBy(),
+		conf:    k.configuredBy(&a.cfg.Start),
 		rssV2:   a.initialRSSV2(),
 		queues:  map[uint32]queue{defaultQueue: {state: queueRunning}},
 		filters: map[uint32]filter{},
 	}
-	if a.cfg.Start.Framing {
-		on := ndis.FamilyFraming{Enabled: ndis.SetOn, Encapsulation: ndis.FramingIEEE8023, HeaderSize: ethernetHeader}
-		s.framing = [2]framing{framingOn, framingOn}
-		s.framingSet = &ndis.OffloadEncapsulation{IPv4: on, IPv6: on}
-	}
+	s.frame(&a.cfg.Start, v4)
+	s.frame(&a.cfg.Start, v6)
 	if a.cfg.Start.NVGRE {
 		s.encap, s.conf.tunnel = ndis.EncapsulationGREMAC, true
 	}
