@@ -36,11 +36,17 @@ func (o *options) newFilter() *cobra.Command {
 }
 
 func (o *options) newRSS() *cobra.Command {
-	root := &cobra.Command{Use: "rss", Short: "Show receive side scaling", Args: cobra.NoArgs}
+	root := &cobra.Command{Use: "rss", Short: "Show and change receive side scaling", Args: cobra.NoArgs}
 	root.AddCommand(&cobra.Command{
-		Use: "show", Short: "Show the hash, its key and the indirection table that OIDs have set", Args: cobra.NoArgs,
+		Use: "show", Short: "Show the hash, its key and the indirection table, whoever set them", Args: cobra.NoArgs,
 		RunE: o.with(false, func(ctx context.Context, cl *oid.Client, c *cobra.Command, _ []string) error {
 			return oidcli.ShowRSS(ctx, cl, c.OutOrStdout(), o.asJSON)
+		}),
+	}, &cobra.Command{
+		Use: "set SETTING=VALUE...|off", Short: "Set the hash, its key and the indirection table, or turn RSS off",
+		Long: oidcli.SetRSSHelp, Args: cobra.MinimumNArgs(1),
+		RunE: o.with(false, func(ctx context.Context, cl *oid.Client, _ *cobra.Command, args []string) error {
+			return oidcli.SetRSS(ctx, cl, binding, args)
 		}),
 	})
 	return root

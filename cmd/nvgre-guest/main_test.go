@@ -148,3 +148,23 @@ func TestFilterCommands(t *testing.T) {
 		}
 	}
 }
+
+func TestRSSCommands(t *testing.T) {
+	file := serveAs(t, adapter.Config{QueuePairs: 2, Limits: offload.DefaultLimits()}, func(a *adapter.Adapter) oid.Handler { return a })
+	for _, tt := range []struct{ args, want string }{
+		{"rss show", "state       off\n"},
+		{"rss set queues=1 types=ipv4,udp-ipv6", ""},
+		{"rss show", "hash        TOEPLITZ|IPV4|UDP_IPV6\n"},
+		{"rss set table=1,0", ""},
+		{"rss show --json", `"HashInformation": "TOEPLITZ|IPV4|UDP_IPV6"`},
+		{"rss show", "  processor 0:1  1 entries\n"},
+		{"rss set off", ""},
+		{"rss show", "state       off\n"},
+		{"rss set --help", "key=HEX"},
+	} {
+		out, err := execute(append([]string{"--socket", file}, strings.Fields(tt.args)...)...)
+		if err != nil || !strings.Contains(out, tt.want) {
+			t.Errorf("nvgre-guest %s: %q, %v, want %q", tt.args, out, err, tt.want)
+		}
+	}
+}

@@ -72,27 +72,3 @@ func completeFilter(c *cobra.Command, args []string, begin string) (ids []string
 	})
 	return ids, cobra.ShellCompDirectiveNoFileComp
 }
-
-func newRSS() *cobra.Command {
-	root := &cobra.Command{
-		Use:   "rss",
-		Short: "Show the receive side scaling of a port's adapter",
-		Args:  wrongUsage(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
-			return usageError{fmt.Errorf("want rss show PORT")}
-		},
-	}
-	var asJSON bool
-	show := &cobra.Command{
-		Use: "show PORT", Short: "Show the hash, its key and the indirection table that OIDs have set",
-		Args: wrongUsage(cobra.ExactArgs(1)), ValidArgsFunction: completePort(0),
-		RunE: func(c *cobra.Command, args []string) error {
-			return withOID(c, args[0], func(ctx context.Context, cl *oid.Client) error {
-				return oidcli.ShowRSS(ctx, cl, c.OutOrStdout(), asJSON)
-			})
-		},
-	}
-	show.Flags().BoolVar(&asJSON, "json", false, "print the structure as JSON")
-	root.AddCommand(show)
-	return root
-}

@@ -2,14 +2,12 @@ package oidcli
 
 import (
 	"bytes"
-	"context"
 	"encoding/hex"
 	"slices"
 	"strings"
 	"testing"
 
 	"vhost-user-nvgre/cmd/internal/oid"
-	"vhost-user-nvgre/offload"
 	"vhost-user-nvgre/offload/ndis"
 	"vhost-user-nvgre/offload/ndis/adapter"
 )
@@ -152,37 +150,4 @@ func TestFilterRefused(t *testing.T) {
 		t.Error(err)
 	}
 	checkOnlyDefault(t, c, a)
-}
-
-func TestShowRSS(t *testing.T) {
-	c, _ := connectTo(t, adapter.Config{QueuePairs: 4, Limits: offload.DefaultLimits()})
-	show := func(want ...string) {
-		t.Helper()
-		var out bytes.Buffer
-		if err := ShowRSS(t.Context(), c, &out, false); err != nil {
-			t.Fatal(err)
-		}
-		got := squeeze(out.String())
-		for _, line := range want {
-			if !strings.Contains(got, line+"\n") {
-				t.Errorf("ShowRSS lacks %q:\n%s", line, got)
-			}
-		}
-	}
-	show("queues 4", "table size at most 128", "state not set by OID; the guest's driver may have set it by virtio")
-	p := ndis.ReceiveScaleParameters{
-		HashInformation: ndis.HashToeplitz | ndis.HashTCPIPv4, Key: bytes.Repeat([]byte{0xa5}, ndis.HashKeySize),
-		Table: []ndis.ProcessorNumber{{Number: 2}, {Number: 1}, {Number: 2}, {Number: 2}},
-	}
-	if err := c.Set(context.Background(), ndis.OIDReceiveScaleParameters, &p); err != nil {
-		t.Fatal(err)
-	}
-	show("state on", "hash TOEPLITZ|TCP_IPV4", "key "+strings.Repeat("a5", ndis.HashKeySize), "table 4 entries", "processor 0:2 3 entries", "processor 0:1 1 entries")
-	var out bytes.Buffer
-	if err := ShowRSS(t.Context(), c, &out, true); err != nil || !strings.Contains(out.String(), `"HashInformation": "TOEPLITZ|TCP_IPV4"`) {
-		t.Errorf("as JSON: %s, %v", out.String(), err)
-	}
-	if err := AddFilter(t.Context(), c, &out, 0, Filter{MAC: "02:00:00:00:00:09", Queue: "1"}); err == nil || !strings.Contains(err.Error(), "there are no receive filters") {
-		t.Errorf("a filter without VMQ: %v", err)
-	}
 }

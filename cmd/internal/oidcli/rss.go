@@ -10,8 +10,9 @@ import (
 	"vhost-user-nvgre/offload/ndis"
 )
 
-// ShowRSS prints what OIDs have set of receive side scaling: the hash, its
-// key, and which entries of the indirection table lead to which processor.
+// ShowRSS prints receive side scaling as it is in force, whether OIDs or the
+// guest's driver set it: the hash, its key, and which entries of the
+// indirection table lead to which processor.
 func ShowRSS(ctx context.Context, c *oid.Client, w io.Writer, asJSON bool) error {
 	var caps ndis.ReceiveScaleCapabilities
 	if err := c.Query(ctx, ndis.OIDReceiveScaleCapabilities, &caps); err != nil {
@@ -28,10 +29,10 @@ func ShowRSS(ctx context.Context, c *oid.Client, w io.Writer, asJSON bool) error
 		return err
 	}
 	if p.HashInformation == 0 {
-		_, err := fmt.Fprintln(w, "state       not set by OID; the guest's driver may have set it by virtio")
-		return err
+		return showHash(ctx, c, w)
 	}
-	if _, err := fmt.Fprintf(w, "state       on\nhash        %s\nkey         %s\ntable       %d entries\n", p.HashInformation, p.Key, len(p.Table)); err != nil {
+	if _, err := fmt.Fprintf(w, "state       on\nhash        %s\nkey         %s\nno hash     processor %s\ntable       %d entries\n",
+		p.HashInformation, p.Key, processor(p.DefaultProcessor), len(p.Table)); err != nil {
 		return err
 	}
 	entries := map[ndis.ProcessorNumber]int{}
@@ -43,9 +44,25 @@ func ShowRSS(ctx context.Context, c *oid.Client, w io.Writer, asJSON bool) error
 		entries[n]++
 	}
 	for _, n := range order {
-		if _, err := fmt.Fprintf(w, "  processor %d:%d  %d entries\n", n.Group, n.Number, entries[n]); err != nil {
+		if _, err := fmt.Fprintf(w, "  processor %s  %d entries\n", processor(n), entries[n]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func processor(p ndis.ProcessorNumber) string { return fmt.Sprintf("%d:%d", p.Group, p.Number) }
+
+// showHash prints, where RSS is off, the hash that is reported nonetheless.
+func showHash(ctx context.Context, c *oid.Client, w io.Writer) error {
+	var h ndis.ReceiveHashParameters
+	if err := c.Query(ctx, ndis.OIDReceiveHash, &h); err != nil {
+		return err
+	}
+	if h.Flags&ndis.ReceiveHashEnable == 0 {
+		_, err := fmt.Fprintln(w, "state       off")
+		return err
+	}
+	_, err := fmt.Fprintf(w, "state       off, hashes are reported\nhash        %s\nkey         %s\n", h.HashInformation, h.Key)
+	return err
 }
