@@ -251,7 +251,5 @@ func (e *Engine) fault(q *virtqueue, r any) {
 		}
 	}
 	e.log.Warnf("port %s queue %d: internal fault: %v\n%s", q.port.name, q.index, r, debug.Stack())
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.fail(fmt.Errorf("internal fault: %v", r))
+	q.breakDown(fmt.Errorf("internal fault: %v", r))
 }

@@ -47,6 +47,14 @@ func (v *virtqueue) hold(n int) bool {
 	return true
 }
 
+// cancel ends a delay without an interrupt.
+func (c *coalescing) cancel() {
+	if c.waiting {
+		c.timer.Stop()
+		c.waiting = false
+	}
+}
+
 // release ends a delay, if there is one, and interrupts the driver. The caller
 // holds v.mu.
 func (v *virtqueue) release() {
@@ -74,10 +82,7 @@ func (v *virtqueue) overdue() {
 // know. The caller holds mu.
 func (v *virtqueue) interrupt() {
 	c := &v.coal
-	if c.waiting {
-		c.timer.Stop()
-		c.waiting = false
-	}
+	c.cancel()
 	c.packets, c.counted = 0, v.count.packets
 	if v.ring.NeedNotify() && v.call != nil {
 		_ = v.call.Signal()

@@ -8,6 +8,8 @@ import (
 
 	"vhost-user-nvgre/virtio"
 	"vhost-user-nvgre/virtio/ctrl"
+	"vhost-user-nvgre/virtio/eventfd"
+	"vhost-user-nvgre/virtio/vring"
 )
 
 const coalFeatures = (ctrlFeatures&^virtio.FeatureEventIdx)&^virtio.FeatureCtrlVLAN | virtio.FeatureNotfCoal | virtio.FeatureVQNotfCoal
@@ -223,4 +225,70 @@ func TestInterruptCoalescingEnds(t *testing.T) {
 	a.send(0, virtio.NetHdr{}, frame(b.mac, a.mac, 60))
 	b.truncate(0)
 	b.wait("the end of the queue", func() bool { return b.queueStatus(0).State == "broken" })
+}
+
+// An interrupt that waits comes when its ring stops, or never: by the time the
+// driver's descriptor is closed its number may be anybody's.
+func TestDelayedInterruptAfterDetach(t *testing.T) {
+	e := newEngine(t, 1)
+	a := plug(t, e, 1, nicOptions{})
+	for i := range fewer(100) {
+		b := plug(t, e, 2, nicOptions{features: coalFeatures, memory: 4 << 20})
+		b.startCtrl()
+		b.mustDo(coalRX(100, 1+uint32(i*5)))
+		a.send(0, virtio.NetHdr{}, frame(broadcast, a.mac, 60))
+		b.recv(0)
+		b.port.Detach()
+		for _, r := range b.rings {
+			r.close()
+		}
+		others := make([]*eventfd.FD, 3*len(b.rings))
+		for k := range others {
+			others[k] = a.eventfd()
+		}
+		time.Sleep(600 * time.Microsecond)
+		for _, o := range others {
+			if o.Drain() {
+				t.Fatalf("round %d: a descriptor that took the place of a closed one was signalled", i)
+			}
+			o.Close()
+		}
+		b.remove()
+	}
+}
+
+// untouchable is a ring whose memory is gone.
+type untouchable struct {
+	vring.Ring
+	t *testing.T
+}
+
+func (r untouchable) NeedNotify() bool {
+	r.t.Error("NeedNotify of a broken ring")
+	return false
+}
+
+func (r untouchable) Complete([]vring.Used) { r.t.Error("Complete of a broken ring") }
+
+// A ring that broke while an interrupt of it waited is not looked at any more,
+// for its memory may be unmapped.
+func TestDelayedInterruptOfBrokenRing(t *testing.T) {
+	e := newStill(t, 1)
+	a, b := plug(t, e, 1, nicOptions{}), plug(t, e, 2, nicOptions{features: coalFeatures})
+	b.startCtrl()
+	b.mustDo(coalRX(100, hour))
+	a.send(0, virtio.NetHdr{}, frame(broadcast, a.mac, 60))
+	b.recv(0)
+	q := &b.port.rx[0].virtqueue
+	q.breakDown(errQueueOff)
+	q.mu.Lock()
+	if !q.coal.waiting {
+		t.Fatal("no interrupt waits")
+	}
+	q.ring = untouchable{q.ring, t}
+	q.mu.Unlock()
+	b.port.StopQueue(0)
+	if q.coal.waiting {
+		t.Error("an interrupt waits of a ring that was stopped")
+	}
 }

@@ -85,10 +85,12 @@ func (v *virtqueue) stop() uint32 {
 	if v.letGo != nil {
 		v.letGo()
 	}
-	if err := guarded(func() error { v.publish(); v.release(); return nil }); err != nil {
-		// Nobody is left to take the chains back.
-		v.used = v.used[:0]
+	if v.running() {
+		// Without memory nobody is left to take the chains back.
+		_ = guarded(func() error { v.publish(); v.release(); return nil })
 	}
+	v.used = v.used[:0]
+	v.coal.cancel()
 	v.giveBack()
 	v.base = v.ring.Base()
 	v.ring = nil
