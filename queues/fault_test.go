@@ -2,6 +2,7 @@ package queues
 
 import (
 	"bytes"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -137,6 +138,33 @@ func TestTruncatedPayload(t *testing.T) {
 	b.repost(0)
 	c := plug(t, e, 3, nicOptions{})
 	exchange(t, b, c, 60)
+}
+
+// A sender's memory vanishes right after a batch, with nothing in between, and
+// its rings are stopped after that.
+//
+// Hostile: CVE-2026-86561
+func TestTruncatedUnderLoad(t *testing.T) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	e := newStill(t, 1)
+	a, b := plug(t, e, 1, nicOptions{}), plug(t, e, 2, nicOptions{})
+	exchange(t, a, b, 60)
+	for range 5 {
+		a.queue(0, a.image(virtio.NetHdr{}, frame(b.mac, a.mac, 60)))
+	}
+	a.tx(0).Publish()
+	q := a.port.tx[0]
+	if n := q.shard.step(q); n != 5 {
+		t.Fatalf("step took %d frames, want 5", n)
+	}
+	a.truncate(0)
+	q.shard.step(q)
+	a.brokeAll()
+	a.port.StopQueue(1)
+	a.port.Detach()
+	if got := len(b.all(0)); got != 5 {
+		t.Errorf("%d frames arrived, want 5", got)
+	}
 }
 
 // The same where the control queue meets it.

@@ -75,6 +75,7 @@ func (q *txQueue) process(s *shard) int {
 		unparked = s.unpark(q)
 	}
 	q.batch.Reset()
+	q.pos = 0 // in case Take ends in a fault
 	n, err := q.ring.Take(&q.batch, batchSize)
 	// Whatever becomes of the frames, their buffers go back unwritten
 	// (VNET-053), also when forwarding ends in a fault.
