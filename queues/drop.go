@@ -24,6 +24,7 @@ const (
 	dropRxMTU      // longer than the negotiated MTU
 	dropRxFull     // the driver posted too few buffers
 	dropRxSmall    // without mergeable buffers: the next buffer is too small
+	dropRxFault    // memory vanished, the sender's or a receiver's, or we failed, before it was there
 
 	// dropFrame and those after it are the offload engine's verdicts on the
 	// frame, at the transmit queue.
@@ -45,6 +46,7 @@ var dropNames = [dropFrame]string{
 	dropRxMTU:       "rx_mtu",
 	dropRxFull:      "rx_full",
 	dropRxSmall:     "rx_small",
+	dropRxFault:     "rx_fault",
 }
 
 func (r dropReason) String() string {

@@ -3,6 +3,7 @@ package queues
 import (
 	"bytes"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 
@@ -164,6 +165,69 @@ func TestTruncatedUnderLoad(t *testing.T) {
 	a.port.Detach()
 	if got := len(b.all(0)); got != 5 {
 		t.Errorf("%d frames arrived, want 5", got)
+	}
+}
+
+// Memory of one receiver vanishes in the middle of a batch while a frame of it
+// waits for another one. What was delivered before is there once, what comes
+// after in the batch is counted, and buffers come back in order.
+//
+// Shows: VNET-053
+// Hostile: CVE-2026-86561
+func TestTruncatedWhileFramesWait(t *testing.T) {
+	for _, stop := range []bool{false, true} {
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+		e := newStill(t, 1)
+		from, full := plug(t, e, 1, nicOptions{}), plug(t, e, 2, nicOptions{rxBuf: noBuffers})
+		good, gone, later := plug(t, e, 3, nicOptions{}), plug(t, e, 4, nicOptions{}), plug(t, e, 5, nicOptions{})
+		for _, n := range []*nic{full, good, gone, later} {
+			n.send(0, virtio.NetHdr{}, frame(from.mac, n.mac, 60)) // be learned
+		}
+		good.all(0)
+		for i, to := range []*nic{good, full, gone, later, good} {
+			from.queue(0, from.image(virtio.NetHdr{}, numbered(from, to, i)))
+		}
+		r := from.tx(0)
+		start := r.UsedIndex()
+		r.Publish()
+		gone.truncate(0)
+		q := from.port.tx[0]
+		q.shard.step(q)
+		if stop {
+			from.port.StopQueue(1)
+			if got := r.UsedIndex() - start; got != 5 {
+				t.Errorf("%d buffers returned by a stopped ring, want 5", got)
+			}
+		} else {
+			from.send(0, virtio.NetHdr{}, numbered(from, good, 5))
+			if got := r.UsedIndex() - start; got != 1 {
+				t.Errorf("%d buffers returned, want 1, the one before the frame that waits", got)
+			}
+			full.rx(0).room(2048)
+			if got := numberOf(full.recv(0)); got != 1 {
+				t.Errorf("received frame %d, want 1, which waited", got)
+			}
+			from.reaped(0)
+		}
+		for i := range uint64(5) {
+			slot := (uint64(start) + i) % 256
+			if got := r.Mem.At(r.Used+4+8*slot, 1)[0]; int(got) != int(start)+int(i) {
+				t.Errorf("buffer %d came back with the descriptor %d, want %d", i, got, int(start)+int(i))
+			}
+		}
+		want := []int{0, 4, 5}
+		if stop {
+			want = want[:2]
+		}
+		var got []int
+		for _, f := range good.all(0) {
+			got = append(got, numberOf(f))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("frames %v arrived where there was room, want %v", got, want)
+		}
+		gone.drops(dropRxFault, 1)
+		later.drops(dropRxFault, 1)
 	}
 }
 

@@ -125,7 +125,9 @@ func (s *shard) send(q *txQueue, st *portState, f *offload.Frame, i int, mark ui
 func (s *shard) flush(q *txQueue) {
 	for k := range s.out.lists {
 		l := &s.out.lists[k]
-		for _, i := range l.q.deliver(s, l) {
+		rest := l.q.deliver(s, l)
+		l.done = len(l.frames)
+		for _, i := range rest {
 			if i&flooded != 0 {
 				l.q.countDrops(dropRxFull, 1)
 			} else {

@@ -20,6 +20,7 @@ type outList struct {
 	q        *rxQueue
 	st       *portState // as it was when the first frame was queued
 	frames   []uint16   // indices into shard.frames, and flooded
+	done     int        // those of frames that deliver is through with
 	rejected drops      // frames that will not be delivered
 	rejects  bool
 }
@@ -54,10 +55,7 @@ func (o *outbox) newList(q *rxQueue) *outList {
 		o.lists = append(o.lists, outList{frames: make([]uint16, 0, batchSize)})
 	}
 	l := &o.lists[len(o.lists)-1]
-	l.q, l.st, l.frames = q, nil, l.frames[:0]
-	if l.rejects {
-		l.rejected, l.rejects = drops{}, false
-	}
+	l.q, l.st, l.frames, l.done = q, nil, l.frames[:0], 0
 	return l
 }
 
@@ -65,6 +63,30 @@ func (o *outbox) newList(q *rxQueue) *outList {
 func (l *outList) reject(why dropReason) {
 	l.rejected[why]++
 	l.rejects = true
+}
+
+// countRejected moves the counts of rejected frames to the queue, whose mu the
+// caller holds.
+func (l *outList) countRejected() {
+	if !l.rejects {
+		return
+	}
+	for why, n := range l.rejected {
+		l.q.count.drops[why] += n
+	}
+	l.rejected, l.rejects = drops{}, false
+}
+
+// lose counts what was queued and is not delivered when a fault ends the batch.
+// Of frames that were being coalesced some may have arrived.
+func (o *outbox) lose() {
+	for k := range o.lists {
+		l := &o.lists[k]
+		l.q.mu.Lock()
+		l.q.count.drops[dropRxFault] += uint64(len(l.frames) - l.done)
+		l.countRejected()
+		l.q.mu.Unlock()
+	}
 }
 
 // reset forgets what was queued.

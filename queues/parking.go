@@ -43,8 +43,8 @@ type parked struct {
 // parking is where the frames of a transmit queue wait. It is guarded by the
 // queue's mu and used by its shard.
 type parking struct {
-	frames []parked // in the order of arrival
-	// blocked are the receive queues that frames wait for.
+	frames []parked // for each receive queue in the order of arrival
+	// blocked are the receive queues that frames wait for, since the batch began.
 	blocked []*rxQueue
 	spare   []*offload.Frame
 	// held are the buffers from the first one that a parked frame keeps on, in
@@ -113,22 +113,23 @@ func (p *parking) release(w *parked) {
 	p.spare = append(p.spare, w.frame)
 }
 
-// dropOldest drops the frame that waits for longest, which all held buffers
-// wait for.
+// dropOldest drops the frame that keeps the first held buffer, which all the
+// others wait for.
 func (p *parking) dropOldest() {
-	w := &p.frames[0]
+	first := p.next - uint32(len(p.held))
+	i := slices.IndexFunc(p.frames, func(w parked) bool { return w.seq == first })
+	w := &p.frames[i]
 	if !w.done {
 		w.to.countDrops(dropRxFull, 1)
 	}
 	p.release(w)
-	p.frames = slices.Delete(p.frames, 0, 1)
+	p.frames = slices.Delete(p.frames, i, i+1)
 }
 
 // unpark delivers the waiting frames for which there is room now, and returns
 // how many are done with.
 func (s *shard) unpark(q *txQueue) int {
 	p := &q.parking
-	p.blocked = p.blocked[:0]
 	for i := range p.frames {
 		p.frames[i].steer()
 	}
@@ -146,11 +147,17 @@ func (s *shard) unpark(q *txQueue) int {
 	return q.collect()
 }
 
-// steer chooses the receive queue again where the receiver has changed: a queue
-// that a change took frames from gets none of them afterwards.
+// steer asks a receiver that has changed again, whether it takes the frame and
+// on which queue: a queue that a change took frames from gets none of them
+// afterwards, and neither does a port whose link went down.
 func (w *parked) steer() {
 	st := w.to.port.state.Load()
-	if w.done || st == w.by || len(st.rx) == 0 {
+	if w.done || st == w.by {
+		return
+	}
+	if why := st.refuses(w.frame.Ethernet()); why != dropNone {
+		w.to.countDrops(why, 1)
+		w.done = true
 		return
 	}
 	w.to, w.by = st.steer(w.frame), st
@@ -214,17 +221,22 @@ func (w *parked) pending(s *shard, from *txQueue, sender *portState) bool {
 	return !w.done // it is if a fault interrupted the delivery afterwards
 }
 
-// dropParked drops all waiting frames (virtqueue.letGo).
+// dropParked drops all waiting frames and has all buffers returned
+// (virtqueue.letGo).
 func (q *txQueue) dropParked() {
 	p := &q.parking
-	q.settle()
 	for i := range p.frames {
-		if w := &p.frames[i]; !w.done {
+		w := &p.frames[i]
+		if !w.done {
 			w.to.countDrops(dropRxFull, 1)
-			w.done = true
 		}
+		p.spare = append(p.spare, w.frame)
 	}
-	q.collect()
-	q.settle()
-	p.blocked = p.blocked[:0]
+	clear(p.frames)
+	p.frames, p.blocked, p.kept = p.frames[:0], p.blocked[:0], false
+	p.held = append(p.held, q.used...)
+	q.used, p.held = p.held, q.used[:0]
+	for i := range q.used {
+		q.used[i].Len = 0
+	}
 }

@@ -203,21 +203,32 @@ func TestSuperFrameWaitsForRoom(t *testing.T) {
 	}
 }
 
+// Frames that wait for a receiver that does not take them any more are dropped
+// and counted, and their buffers go back; nothing of them arrives later.
 func TestReceiverGoesWhileFramesWait(t *testing.T) {
-	for name, do := range map[string]func(from, to *nic){
-		"stopped":  func(_, to *nic) { to.port.StopQueue(0) },
-		"disabled": func(_, to *nic) { to.port.SetQueueEnabled(0, false) },
-		"detached": func(_, to *nic) { to.unplug() },
-		"removed":  func(_, to *nic) { to.remove() },
-		"memory":   func(from, _ *nic) { from.port.SetMemory(from.guest) },
+	for name, tt := range map[string]struct {
+		do  func(from, to *nic)
+		why dropReason
+	}{
+		"stopped":   {func(_, to *nic) { to.port.StopQueue(0) }, dropRxStopped},
+		"disabled":  {func(_, to *nic) { to.port.SetQueueEnabled(0, false) }, dropRxStopped},
+		"detached":  {func(_, to *nic) { to.unplug() }, dropRxStopped},
+		"removed":   {func(_, to *nic) { to.remove() }, dropRxStopped},
+		"link down": {func(_, to *nic) { to.port.SetLink(false) }, dropRxLinkDown},
+		"memory":    {func(from, _ *nic) { from.port.SetMemory(from.guest) }, dropRxFull},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, from, to := parkingScene(t)
 			for i := range 20 {
 				from.send(0, virtio.NetHdr{}, numbered(from, to, i))
 			}
-			do(from, to)
+			tt.do(from, to)
+			if to.mem != nil && tt.why != dropRxStopped {
+				to.rx(0).room(2048)
+				to.silent(0)
+			}
 			from.reaped(0)
+			to.drops(tt.why, 20)
 		})
 	}
 }

@@ -33,15 +33,12 @@ func (q *rxQueue) deliver(s *shard, l *outList) []uint16 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	defer q.publish() // also when the memory of a frame's sender vanishes
-	if l.rejects {
-		for why, n := range l.rejected {
-			q.count.drops[why] += n
-		}
-	}
+	l.countRejected()
 	if len(l.frames) > 1 && l.st.receiver.Coalesces() {
 		return q.deliverCoalesced(s, l)
 	}
 	for k, i := range l.frames {
+		l.done = k
 		if !q.open(l.st) {
 			q.count.drops[dropRxStopped] += uint64(len(l.frames) - k)
 			break

@@ -152,6 +152,7 @@ func (s *shard) step(q *txQueue) (n int) {
 	defer s.mu.Unlock()
 	defer func() {
 		if r := recover(); r != nil {
+			s.out.lose()
 			s.out.reset()
 			s.engine.fault(&q.virtqueue, r)
 			n = 1 // the batch's buffers are still to be given back

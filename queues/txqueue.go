@@ -70,7 +70,11 @@ func (q *txQueue) process(s *shard) int {
 		q.armed = false
 	}
 	unparked := 0
-	q.settle() // what a batch that met a fault has left
+	// What a batch that met a fault has left. It must be gone before this one
+	// is added, for buffers are told apart by their place in the order.
+	q.settle()
+	q.publish()
+	q.blocked = q.blocked[:0]
 	if len(q.parking.frames) > 0 {
 		unparked = s.unpark(q)
 	}
@@ -88,7 +92,7 @@ func (q *txQueue) process(s *shard) int {
 		s.forward(q)
 	}
 	q.settle()
-	q.publish() // also what a batch that met a fault has left
+	q.publish()
 	if err != nil {
 		q.fail(err)
 	}
