@@ -24,7 +24,7 @@ import (
 
 func main() {
 	c := &compare{start: time.Now()}
-	flag.IntVar(&c.rounds, "rounds", 3, "how often each is measured")
+	flag.IntVar(&c.rounds, "rounds", 5, "how often each is measured")
 	flag.IntVar(&c.seconds, "seconds", 5, "how long each measurement takes")
 	flag.Parse()
 	if flag.NArg() > 0 || c.rounds < 1 || c.seconds < 1 {

@@ -105,7 +105,9 @@ func makeTap(name string, queues int) (fds []int, err error) {
 		flags |= unix.IFF_MULTI_QUEUE
 	}
 	for range queues {
-		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		// Not O_NONBLOCK, which QEMU sets itself: whoever passes the descriptor on
+		// would have it in Go's poller, and be woken for every frame.
+		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return fds, fmt.Errorf("/dev/net/tun: %w", err)
 		}
