@@ -97,6 +97,9 @@ func (p *Port) StartQueue(i int, c vring.Config, kick *eventfd.FD) error {
 		p.stopQueue(i) // kick is no longer ours, to watch or to unwatch
 	}
 	p.compile()
+	if i == 0 && err == nil {
+		p.askFilter() // a front end that began anew need not tell otherwise
+	}
 	return err
 }
 

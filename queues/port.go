@@ -36,6 +36,10 @@ type PortConfig struct {
 	Speed      uint32     // Mbit/s as told to the driver; it limits nothing
 	Withhold   virtio.Features
 	Keeper     Keeper // nil: nobody keeps state for the port
+	// AskFilter, if there is one, is called in a goroutine of its own when the
+	// receive filter that a front end keeps (SetFilter) may have become another
+	// one of which it says nothing: a driver has begun anew or resumed.
+	AskFilter func()
 }
 
 func (c *PortConfig) check() error {
@@ -97,7 +101,10 @@ type slot struct {
 type guestState struct {
 	pairs  int
 	filter *rxfilter.Filter
-	off    virtio.Features // receive offloads that are switched off
+	// filterSet: filter came by SetFilter.
+	filterSet bool
+
+	off virtio.Features // receive offloads that are switched off
 
 	coalRX, coalTX ctrl.CoalParams // of queues that start
 
@@ -143,6 +150,7 @@ func (p *Port) forget() {
 	p.forgetCoalescing()
 	p.restarts++
 	p.driverChanged()
+	p.askFilter()
 }
 
 // settable returns the negotiated features, less those for filters that the

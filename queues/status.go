@@ -7,6 +7,7 @@ import (
 
 	"vhost-user-nvgre/offload"
 	"vhost-user-nvgre/offload/gro"
+	"vhost-user-nvgre/queues/rxfilter"
 	"vhost-user-nvgre/virtio"
 )
 
@@ -34,6 +35,10 @@ type PortStatus struct {
 	// ControlQueue says who serves the control queue: "device" when the front
 	// end hands it over, else "front end".
 	ControlQueue string
+	// Filter is the receive filter, FilterBy whom it came from: one of the
+	// FilterBy constants.
+	Filter   rxfilter.State
+	FilterBy string
 
 	Place string // where a wire leads
 }
@@ -99,6 +104,8 @@ func (p *Port) Snapshot() PortStatus {
 		ControlQueue: "front end",
 		Queues:       p.queueStatus(),
 		Offloads:     p.operational(),
+		Filter:       p.guest.filter.State(),
+		FilterBy:     p.filterSource(),
 	}
 	if p.ctrlIndex() >= 0 {
 		st.ControlQueue = "device"

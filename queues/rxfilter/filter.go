@@ -20,7 +20,6 @@ const MaxAddresses = 1024
 // the With methods return a changed copy.
 type Filter struct {
 	state State
-	open  bool // the driver cannot set addresses, so all are accepted
 
 	// What the above amounts to, for Accept.
 	everything bool
@@ -34,6 +33,9 @@ type Filter struct {
 
 // State is what a filter consists of. Its slices must not be changed.
 type State struct {
+	// AnyAddress: the driver cannot set addresses, so all are accepted, but for
+	// what the modes suppress.
+	AnyAddress                         bool
 	MAC                                virtio.MAC
 	Modes                              [ctrl.RXModes]bool // by ctrl.RXMode
 	Unicast, Multicast                 []virtio.MAC
@@ -56,6 +58,16 @@ type vlanSet [ctrl.VLANs / 64]uint64
 
 func (s *vlanSet) has(id uint16) bool { return s[id/64%uint16(len(s))]>>(id%64)&1 != 0 }
 
+// list returns the ids, ascending.
+func (s *vlanSet) list() (ids []uint16) {
+	for id := range uint16(ctrl.VLANs) {
+		if s.has(id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 // New returns the filter of a port with the given address after a reset, when
 // the driver negotiated f.
 //
@@ -65,11 +77,34 @@ func (s *vlanSet) has(id uint16) bool { return s[id/64%uint16(len(s))]>>(id%64)&
 // accepted until the driver names VLANs, without it every one is (VNET-121,
 // VNET-122).
 func New(mac virtio.MAC, f virtio.Features) *Filter {
-	n := &Filter{open: !f.Has(virtio.FeatureCtrlRX)}
-	n.state.MAC = mac
+	n := &Filter{state: State{MAC: mac, AnyAddress: !f.Has(virtio.FeatureCtrlRX)}}
 	if f.Has(virtio.FeatureCtrlVLAN) {
 		n.state.VLANFilter = true
 		n.vlans = new(vlanSet)
+	}
+	return n.compile()
+}
+
+// Of returns the filter that consists of s; State is the inverse. A table that
+// is too long counts as one that overflowed. VLAN ids from ctrl.VLANs up are
+// left out, and VLANs may come in any order. The filter keeps none of s's
+// slices.
+func Of(s State) *Filter {
+	n := &Filter{state: s}
+	var over [2]bool
+	n.state.Unicast, over[0] = bounded(s.Unicast)
+	n.state.Multicast, over[1] = bounded(s.Multicast)
+	n.state.UnicastOverflow = s.UnicastOverflow || over[0]
+	n.state.MulticastOverflow = s.MulticastOverflow || over[1]
+	n.state.VLANs = nil
+	if s.VLANFilter {
+		n.vlans = new(vlanSet)
+		for _, id := range s.VLANs {
+			if id < ctrl.VLANs {
+				n.vlans[id/64] |= 1 << (id % 64)
+			}
+		}
+		n.state.VLANs = n.vlans.list()
 	}
 	return n.compile()
 }
@@ -121,12 +156,7 @@ func (f *Filter) WithVLAN(id uint16, accept bool) *Filter {
 		vlans[id/64] &^= 1 << (id % 64)
 	}
 	n.vlans = &vlans
-	n.state.VLANs = nil
-	for id := range uint16(ctrl.VLANs) {
-		if vlans.has(id) {
-			n.state.VLANs = append(n.state.VLANs, id)
-		}
-	}
+	n.state.VLANs = vlans.list()
 	return &n
 }
 
@@ -142,13 +172,13 @@ func (f *Filter) compile() *Filter {
 	s := &f.state
 	f.everything = s.Modes[ctrl.Promisc]
 	f.unicast, f.multicast = acceptListed, acceptListed
-	if f.open || s.Modes[ctrl.AllUni] || s.UnicastOverflow {
+	if s.AnyAddress || s.Modes[ctrl.AllUni] || s.UnicastOverflow {
 		f.unicast = acceptAll
 	}
 	if s.Modes[ctrl.NoUni] {
 		f.unicast = dropAll
 	}
-	if f.open || s.Modes[ctrl.AllMulti] || s.MulticastOverflow {
+	if s.AnyAddress || s.Modes[ctrl.AllMulti] || s.MulticastOverflow {
 		f.multicast = acceptAll
 	}
 	if s.Modes[ctrl.NoMulti] {

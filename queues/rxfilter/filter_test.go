@@ -206,6 +206,48 @@ func TestSnapshots(t *testing.T) {
 	}
 }
 
+// Of makes the same filter as the steps that lead to a state, keeps what it is
+// given apart, and bounds it.
+func TestOf(t *testing.T) {
+	steps := []*rxfilter.Filter{
+		rxfilter.New(own, 0),
+		rxfilter.New(own, virtio.FeatureCtrlRX),
+		rxfilter.New(own, virtio.FeatureCtrlRX|virtio.FeatureCtrlVLAN),
+		rxfilter.New(own, virtio.FeatureCtrlRX|virtio.FeatureCtrlVLAN).WithVLAN(5, true).WithVLAN(4095, true).WithTables(stations(3), groups(2)).WithMode(ctrl.NoBcast, true),
+		rxfilter.New(own, virtio.FeatureCtrlRX).WithTables(stations(rxfilter.MaxAddresses+1), groups(1)).WithMode(ctrl.AllMulti, true),
+	}
+	for i, f := range steps {
+		again := rxfilter.Of(f.State())
+		if !reflect.DeepEqual(again.State(), f.State()) {
+			t.Errorf("%d: Of(%+v).State() = %+v, want the same", i, f.State(), again.State())
+		}
+		for _, dst := range []virtio.MAC{own, broadcast, station(0), station(9), group(0), group(9)} {
+			for _, id := range []uint16{0, 5, 4095} {
+				for _, tagged := range []bool{false, true} {
+					if got, want := again.Accept(dst, id, tagged), f.Accept(dst, id, tagged); got != want {
+						t.Errorf("%d: Of(%+v).Accept(%s, %d, %t) = %t, want %t", i, f.State(), dst, id, tagged, got, want)
+					}
+				}
+			}
+		}
+	}
+	s := rxfilter.State{
+		MAC: own, Unicast: stations(rxfilter.MaxAddresses + 1), Multicast: groups(2),
+		VLANFilter: true, VLANs: []uint16{9, 4096, 65535, 3, 9},
+	}
+	f := rxfilter.Of(s)
+	s.Multicast[0], s.VLANs[0] = group(77), 77
+	want := rxfilter.State{
+		MAC: own, UnicastOverflow: true, Multicast: groups(2), VLANFilter: true, VLANs: []uint16{3, 9},
+	}
+	if got := f.State(); !reflect.DeepEqual(got, want) {
+		t.Errorf("State() = %+v, want %+v", got, want)
+	}
+	if !f.Accept(station(1<<20), 3, true) || f.Accept(own, 4, true) || f.Accept(own, 77, true) {
+		t.Error("a filter with a table too long and VLANs 3 and 9 takes what it should not, or not what it should")
+	}
+}
+
 // The driver's slices may be reused after the call, and lists of the wrong
 // kind or with repetitions do no harm.
 func TestTables(t *testing.T) {
