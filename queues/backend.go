@@ -26,6 +26,7 @@ func (p *Port) Attach(fe interface{ ConfigChanged() }) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.frontend = fe
+	p.askFilter()
 	p.engine.log.Infof("port %s: front end connected", p.name)
 }
 

@@ -4,6 +4,7 @@ import "vhost-user-nvgre/virtio"
 
 // Driver is what the driver of a port negotiated and configured.
 type Driver struct {
+	Attached bool // a front end is there
 	// Restarts counts how often a driver began anew. Everything below was
 	// forgotten then, and the port's Setting became the initial one.
 	Restarts uint64
@@ -28,6 +29,7 @@ func (p *Port) Driver() Driver {
 func (p *Port) driver() Driver {
 	g := &p.guest
 	return Driver{
+		Attached: p.frontend != nil,
 		Restarts: p.restarts, Features: p.features, Off: g.off & p.features, InnerHash: g.innerHash,
 		RSS: p.now.RSS, Hash: p.now.Hash,
 	}

@@ -38,7 +38,7 @@ type PortConfig struct {
 	Keeper     Keeper // nil: nobody keeps state for the port
 	// AskFilter, if there is one, is called in a goroutine of its own when the
 	// receive filter that a front end keeps (SetFilter) may have become another
-	// one of which it says nothing: a driver has begun anew or resumed.
+	// one of which it says nothing: it came, or its driver began anew or resumed.
 	AskFilter func()
 }
 

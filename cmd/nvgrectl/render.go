@@ -105,6 +105,7 @@ func renderNIC(w io.Writer, p *control.Port, now time.Time) {
 		wrap(w, "  features   ", orDash(p.Negotiated))
 		wrap(w, "  not taken  ", orDash(without(p.Offered, p.Negotiated)))
 		fmt.Fprintf(w, "  ctrl queue served by the %s\n", p.ControlQueue)
+		renderFilter(w, p.RXFilter)
 	} else {
 		wrap(w, "  offered    ", orDash(p.Offered))
 	}

@@ -27,6 +27,10 @@ func example(now time.Time) *control.Status {
 					"csum", "guest_csum", "mtu", "guest_tso4", "guest_tso6", "host_tso4", "host_tso6", "mrg_rxbuf",
 					"mq", "indirect_desc", "event_idx", "version_1",
 				},
+				RXFilter: &control.RXFilter{
+					Source: "qmp", NIC: "nic0", Unicast: "listed", Multicast: "listed", Broadcast: true,
+					UnicastTable: []string{}, MulticastTable: []string{"33:33:00:00:00:01", "01:00:5e:00:00:01"}, VLANFilter: true, VLANs: []int{5, 100},
+				},
 				Offloads: []string{"lso_ipv4", "lso_ipv6", "nvgre_rx_checksum", "nvgre_lso:inner_ipv4+outer_ipv4"},
 				FrontEnd: control.FrontEnd{
 					Connected: true, PID: 4242, ConnectedAt: &since, Sessions: 2, MemoryRegions: 1, MemoryBytes: 512 << 20,
@@ -135,6 +139,41 @@ func TestCount(t *testing.T) {
 	for want, got := range map[string]string{"0 ports": count(0, "port"), "1 address": count(1, "address"), "2 addresses": count(2, "address")} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestFilterInWords(t *testing.T) {
+	many := make([]int, 17)
+	for _, tt := range []struct {
+		f    *control.RXFilter
+		want string
+	}{
+		{nil, ""},
+		{&control.RXFilter{Source: "none"}, "  rx filter  not known, so all frames are taken\n"},
+		{&control.RXFilter{Source: "none", Error: "no NIC"}, "  rx filter  not known, so all frames are taken\n  qmp        no NIC\n"},
+		{
+			&control.RXFilter{Source: "control queue", Unicast: "listed", Multicast: "listed", Broadcast: true, VLANFilter: true},
+			"  rx filter  by the control queue: its own address, no multicast, broadcast, no VLANs\n",
+		},
+		{
+			&control.RXFilter{Source: "qmp", NIC: "n", Unicast: "listed", UnicastTable: []string{"x"}, Multicast: "all", VLANFilter: true, VLANs: many},
+			"  rx filter  by QMP from n: its own address and 1 more, all multicast, no broadcast, 17 VLANs\n",
+		},
+		{
+			&control.RXFilter{Source: "qmp", NIC: "n", Unicast: "none", Multicast: "none", Broadcast: true},
+			"  rx filter  by QMP from n: no unicast, no multicast, broadcast, all VLANs\n",
+		},
+		{
+			&control.RXFilter{Source: "qmp", NIC: "n", Unicast: "all", Multicast: "listed", MulticastTable: []string{"x"}, Broadcast: true},
+			"  rx filter  by QMP from n: all unicast, 1 multicast address, broadcast, all VLANs\n",
+		},
+		{&control.RXFilter{Source: "qmp", NIC: "n", Promiscuous: true, Unicast: "none"}, "  rx filter  by QMP from n: all frames (promiscuous)\n"},
+	} {
+		var b strings.Builder
+		renderFilter(&b, tt.f)
+		if b.String() != tt.want {
+			t.Errorf("renderFilter(%+v) = %q, want %q", tt.f, b.String(), tt.want)
 		}
 	}
 }

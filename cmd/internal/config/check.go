@@ -72,6 +72,10 @@ func (p *Port) check() error {
 		return fmt.Errorf("port %s has neither socket nor fd; add socket, such as socket=/run/%s.sock", p.Name, p.Name)
 	case p.Socket != "" && p.FD != NoFD:
 		return fmt.Errorf("port %s has both socket and fd; they exclude each other", p.Name)
+	case p.QMPID != "" && p.QMP == "":
+		return fmt.Errorf("port %s has qmp-id and no qmp; add the path of a QMP monitor", p.Name)
+	case p.FD != NoFD && p.QMP != "" && p.QMPID == "":
+		return fmt.Errorf("port %s has fd and qmp, but no qmp-id; add the id of its NIC, whose socket has no path to find it by", p.Name)
 	case p.FD != NoFD && p.Mode == ModeClient:
 		return fmt.Errorf("port %s has fd and mode client; to connect it needs a socket path", p.Name)
 	}

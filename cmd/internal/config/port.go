@@ -242,6 +242,24 @@ var portSettings = []setting[Port]{
 			return err
 		},
 	},
+	{
+		key: "qmp", kind: text, only: forGuests, live: true, want: `a path of at most 107 bytes, or "" for none`,
+		help: "path of a QMP monitor of the QEMU that serves the control queue itself, to follow the receive filter",
+		get:  func(p *Port) string { return p.QMP },
+		set: func(p *Port, v string) (err error) {
+			p.QMP, err = parsePath(v)
+			return err
+		},
+	},
+	{
+		key: "qmp-id", kind: text, only: forGuests, live: true, want: `the id of a device, or "" for the one that leads to the port's socket`,
+		help: "id of the port's NIC in that QEMU",
+		get:  func(p *Port) string { return p.QMPID },
+		set: func(p *Port, v string) error {
+			p.QMPID = v
+			return nil
+		},
+	},
 	frozen(onOff("vmq", "choose receive queues by the adapter's receive filters instead of RSS",
 		func(p *Port) *bool { return &p.VMQ })),
 	{

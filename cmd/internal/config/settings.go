@@ -57,6 +57,10 @@ type Port struct {
 	// Who reaches the port's adapter by OIDs besides administrators.
 	OIDCID    uint32 // the guest's context id; 0: nobody by AF_VSOCK
 	OIDSocket string // path of a Unix socket; "": none
+	// QMP is the path of a QMP monitor of the front end, a QEMU that keeps the
+	// receive filter to itself; "": none. QMPID is the device's id there, "" for
+	// the one that leads to Socket.
+	QMP, QMPID string
 	// How the adapter chooses receive queues.
 	VMQ        bool // by receive filters, not by RSS
 	RSSVersion int  // whose OIDs it takes, 1 or 2

@@ -33,6 +33,24 @@ type Port struct {
 	Offloads        []string `json:"offloads"`  // operational, as far as negotiated
 	FrontEnd        FrontEnd `json:"front_end"` // of a wire: none
 	Queues          []Queue  `json:"queues"`    // ascending by index, those never used left out
+
+	// RXFilter is which frames the driver wants; absent for a wire.
+	RXFilter *RXFilter `json:"rx_filter,omitempty"`
+}
+
+// RXFilter is which frames the driver of a port wants to receive.
+type RXFilter struct {
+	Source         string   `json:"source"`        // whom it came from: control queue, qmp, or none
+	NIC            string   `json:"nic,omitempty"` // id of the device in QEMU
+	Error          string   `json:"error,omitempty"`
+	Promiscuous    bool     `json:"promiscuous"` // all frames, whatever the rest says
+	Unicast        string   `json:"unicast"`     // listed (and its own address), all or none
+	Multicast      string   `json:"multicast"`   // listed, all or none
+	Broadcast      bool     `json:"broadcast"`
+	UnicastTable   []string `json:"unicast_table"`
+	MulticastTable []string `json:"multicast_table"`
+	VLANFilter     bool     `json:"vlan_filter"` // tagged frames of VLANs only; otherwise of all
+	VLANs          []int    `json:"vlans"`       // ascending
 }
 
 // FrontEnd is the other side of a port's socket.

@@ -3,9 +3,11 @@ package daemon
 import (
 	"fmt"
 	"maps"
+	"sync/atomic"
 
 	"vhost-user-nvgre/cmd/internal/config"
 	"vhost-user-nvgre/cmd/internal/oid"
+	"vhost-user-nvgre/cmd/internal/rxwatch"
 	"vhost-user-nvgre/offload"
 	"vhost-user-nvgre/offload/ndis"
 	"vhost-user-nvgre/offload/ndis/adapter"
@@ -24,6 +26,9 @@ type nic struct {
 	hub              *oid.Hub
 	file             string // of the keywords, "" for none
 	warn             func(format string, args ...any)
+
+	// watched follows the filter that the front end keeps; nil: nobody does.
+	watched atomic.Pointer[rxwatch.Follower]
 
 	// What was put into force last, and what comes into force when the driver
 	// begins anew. Guarded by the adapter's lock.
@@ -56,7 +61,7 @@ func newNIC(e *queues.Engine, cfg *config.Port, pc queues.PortConfig, file strin
 	n.hub = oid.NewHub(cfg.Name, n)
 	n.Lock() // the device may want to be followed before it is known here
 	defer n.Unlock()
-	pc.Keeper = n
+	pc.Keeper, pc.AskFilter = n, n.askFilter
 	if n.device, err = e.AddPort(pc); err != nil {
 		return nil, err
 	}

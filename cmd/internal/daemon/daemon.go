@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"vhost-user-nvgre/cmd/internal/config"
+	"vhost-user-nvgre/cmd/internal/rxwatch"
 	"vhost-user-nvgre/queues"
 )
 
@@ -26,7 +27,8 @@ type Daemon struct {
 	shards  int
 	// stateDir is settings.StateDir.
 	stateDir string
-	vsock    bool       // guests are served over AF_VSOCK
+	vsock    bool // guests are served over AF_VSOCK
+	filters  *rxwatch.Watcher
 	ended    chan *port // ports that no front end can reach any more
 
 	mu       sync.Mutex      // guards the below
@@ -55,7 +57,7 @@ func Open(s *config.Settings, log *logrus.Logger) (*Daemon, error) {
 	}
 	d := &Daemon{
 		log: log, engine: engine, started: time.Now(), shards: shards,
-		ended: make(chan *port), settings: *s, stateDir: s.StateDir,
+		filters: rxwatch.New(), ended: make(chan *port), settings: *s, stateDir: s.StateDir,
 	}
 	for i := range s.Ports {
 		p, err := d.open(&s.Ports[i])

@@ -87,6 +87,7 @@ func (d *Daemon) serve(p *port) {
 	ctx, stop := context.WithCancel(context.Background())
 	p.stop = stop
 	d.serveOIDs(ctx, p)
+	d.followFilter(p, &p.cfg)
 	p.serving.Go(func() {
 		err := p.endpoint.Serve(ctx)
 		if ctx.Err() != nil {
@@ -117,6 +118,7 @@ func (d *Daemon) remove(p *port) {
 			d.log.Warnf("port %s: %v", p.cfg.Name, err)
 		}
 	}
+	p.nic.unfollow()
 	if p.oids != nil {
 		p.oids.Close() // which serving has done, if it was served
 	}

@@ -49,12 +49,17 @@ func (d *Daemon) applyPort(c config.Change, s *config.Settings) {
 	if p == nil || i < 0 {
 		return
 	}
-	if c.Key == "link" {
-		p.setLink(s.Ports[i].LinkUp)
-	} else if p.wire != nil {
-		return // it has become a guest's port in the file, for the next start
-	} else if err := p.nic.SetStart(startOf(&s.Ports[i])); err != nil {
-		d.log.Warnf("reload: port %s: %v", c.Port, err)
+	switch cfg := &s.Ports[i]; {
+	case c.Key == "link":
+		p.setLink(cfg.LinkUp)
+	case p.wire != nil:
+		// It has become a guest's port in the file, for the next start.
+	case c.Key == "qmp" || c.Key == "qmp-id":
+		d.followFilter(p, cfg)
+	default:
+		if err := p.nic.SetStart(startOf(cfg)); err != nil {
+			d.log.Warnf("reload: port %s: %v", c.Port, err)
+		}
 	}
 }
 

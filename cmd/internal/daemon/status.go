@@ -50,6 +50,7 @@ func (p *port) status() control.Port {
 		FrontEnd: frontEnd(p.endpoint.Snapshot()),
 		Queues:   controlQueues(st.Queues),
 		Offloads: st.Offloads.Names(),
+		RXFilter: p.rxFilter(&st),
 	}
 	if p.cfg.Socket == "" {
 		out.FD = p.cfg.FD

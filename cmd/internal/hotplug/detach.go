@@ -19,7 +19,7 @@ var ErrNoNIC = errors.New("QEMU has no such NIC")
 // When ctx ends first the guest may still let go of the device; until it does
 // the NIC works on.
 func (q *QEMU) Detach(ctx context.Context, id string) error {
-	n, err := q.find(ctx, id)
+	n, err := q.Find(ctx, id)
 	if err != nil {
 		return err
 	}

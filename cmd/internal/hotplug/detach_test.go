@@ -164,8 +164,8 @@ func TestList(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Attached{
-		{ID: "a", Driver: "virtio-net-pci", Netdev: "n0", Chardev: "c0", Socket: "/run/vm0.sock", Connected: true},
-		{ID: "b", Driver: testDevice, Chardev: "c1", Socket: "/run/vm1.sock", Connected: true},
+		{ID: "a", Path: "/machine/peripheral/a", Driver: "virtio-net-pci", Netdev: "n0", Client: "a", Chardev: "c0", Socket: "/run/vm0.sock", Connected: true},
+		{ID: "b", Path: "/machine/peripheral/b", Driver: testDevice, Chardev: "c1", Socket: "/run/vm1.sock", Connected: true},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("List() differs (-want +got):\n%s", diff)
@@ -180,18 +180,17 @@ func TestList(t *testing.T) {
 
 // Lines as QEMU 7.2 and 11.1 print them.
 func TestNetdevsOfTheMonitor(t *testing.T) {
-	const text = "n: index=0,type=nic,model=virtio-net-pci,macaddr=52:54:00:00:00:01\r\n" +
+	const text = "virtio-net-pci.0: index=0,type=nic,model=virtio-net-pci,macaddr=52:54:00:00:00:01\r\n" +
+		" \\ t0: index=0,type=tap,ifname=tap0,script=no,downscript=no\r\n" +
+		"n: index=0,type=nic,model=virtio-net-pci,macaddr=52:54:00:00:00:01\r\n" +
 		" \\ n-net: index=0,type=vhost-user,vhost-user0 to n-chr\r\n" +
 		"n: index=1,type=nic,\r\n" +
 		" \\ n-net: index=1,type=vhost-user,vhost-user1 to n-chr\r\n" +
 		"hub 0\r\n" +
 		"u0: index=0,type=user,net=10.0.2.0,restrict=off\r\n" +
 		"s.net: index=0,type=vhost-user,vhost-user0 to s.chr\r\n"
-	got := map[string]string{}
-	for _, m := range backendLine.FindAllStringSubmatch(text, -1) {
-		got[m[1]] = m[2]
-	}
-	if diff := cmp.Diff(map[string]string{"n-net": "n-chr", "s.net": "s.chr"}, got); diff != "" {
+	want := map[string]netdev{"n-net": {"n-chr", "n"}, "s.net": {"s.chr", ""}}
+	if diff := cmp.Diff(want, netdevsIn(text), cmp.AllowUnexported(netdev{})); diff != "" {
 		t.Errorf("netdevs of\n%s\ndiffer (-want +got):\n%s", text, diff)
 	}
 }

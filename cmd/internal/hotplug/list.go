@@ -10,10 +10,13 @@ import (
 type Attached struct {
 	// ID is the device's, or its path in QEMU's object tree if it has none.
 	ID string
+	// Path is where the device is in QEMU's object tree.
+	Path string
 	// Driver is the name of the device, such as virtio-net-pci.
 	Driver string
-	// Netdev is "" if the device needs none.
-	Netdev string
+	// Netdev is "" if the device needs none. Client is what QEMU calls the
+	// device where it is the other end of a netdev, as in query-rx-filter.
+	Netdev, Client string
 	// Chardev is "" if the NIC leads to something other than a vhost-user
 	// socket. Socket is the path, as QEMU was given it.
 	Chardev, Socket string
@@ -37,8 +40,8 @@ func (q *QEMU) List(ctx context.Context) ([]Attached, error) {
 	return nics, nil
 }
 
-// find returns the device with an ID, nil if there is none.
-func (q *QEMU) find(ctx context.Context, id string) (*Attached, error) {
+// Find returns the device with an ID, be it a NIC or not, nil if there is none.
+func (q *QEMU) Find(ctx context.Context, id string) (*Attached, error) {
 	all, err := q.devices(ctx)
 	for i := range all {
 		if all[i].ID == id {
@@ -50,7 +53,7 @@ func (q *QEMU) find(ctx context.Context, id string) (*Attached, error) {
 
 // devices returns all devices, NICs or not.
 func (q *QEMU) devices(ctx context.Context) ([]Attached, error) {
-	chardevs, err := q.netdevs(ctx)
+	netdevs, err := q.netdevs(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -68,12 +71,11 @@ func (q *QEMU) devices(ctx context.Context) ([]Attached, error) {
 			if !ok {
 				continue
 			}
-			n := &Attached{ID: c.Name, Driver: strings.TrimSuffix(driver, ">")}
-			path := folder + "/" + c.Name
+			n := &Attached{ID: c.Name, Path: folder + "/" + c.Name, Driver: strings.TrimSuffix(driver, ">")}
 			if folder != "/machine/peripheral" {
-				n.ID = path
+				n.ID = n.Path
 			}
-			if err := q.describe(ctx, n, path, chardevs); refusal(err) != nil {
+			if err := q.describe(ctx, n, netdevs); refusal(err) != nil {
 				continue // It is just going.
 			} else if err != nil {
 				return nil, err
@@ -85,19 +87,19 @@ func (q *QEMU) devices(ctx context.Context) ([]Attached, error) {
 }
 
 // describe completes the description of a device if it is a NIC.
-func (q *QEMU) describe(ctx context.Context, n *Attached, path string, chardevs map[string]string) error {
+func (q *QEMU) describe(ctx context.Context, n *Attached, netdevs map[string]netdev) error {
 	switch {
 	case strings.HasPrefix(n.Driver, "virtio-net"):
-		if err := q.get(ctx, path, "netdev", &n.Netdev); err != nil {
+		if err := q.get(ctx, n.Path, "netdev", &n.Netdev); err != nil {
 			return err
 		}
-		n.Chardev = chardevs[n.Netdev]
+		n.Chardev, n.Client = netdevs[n.Netdev].chardev, netdevs[n.Netdev].client
 	case n.Driver == testDevice:
 		var id int
-		if err := q.get(ctx, path, "virtio-id", &id); err != nil || id != networkDevice {
+		if err := q.get(ctx, n.Path, "virtio-id", &id); err != nil || id != networkDevice {
 			return err
 		}
-		if err := q.get(ctx, path, "chardev", &n.Chardev); err != nil {
+		if err := q.get(ctx, n.Path, "chardev", &n.Chardev); err != nil {
 			return err
 		}
 	}
@@ -118,20 +120,39 @@ func (q *QEMU) describe(ctx context.Context, n *Attached, path string, chardevs 
 	return unlessRefused(q.get(ctx, "/chardevs/"+n.Chardev, "connected", &n.Connected))
 }
 
-// backendLine is a line of "info network" about a queue pair of a vhost-user
-// netdev, as net_vhost_user_init has written it since 2.1.
-var backendLine = regexp.MustCompile(`(?m)^(?: \\ )?(\S+): index=\d+,type=vhost-user,vhost-user\d+ to (.+?)\r?$`)
+// networkLine is a line of "info network" about a NIC or about a queue pair of a
+// vhost-user netdev, which comes below its NIC (print_net_client,
+// net_vhost_user_init; the same since 2.1).
+var networkLine = regexp.MustCompile(`(?m)^( \\ )?(\S+): index=\d+,type=(?:(nic),|vhost-user,vhost-user\d+ to (.+?)\r?$)`)
 
-// netdevs returns the chardevs of vhost-user netdevs. QMP has no query for
-// netdevs, only the monitor for people has.
-func (q *QEMU) netdevs(ctx context.Context) (map[string]string, error) {
+// netdev is the vhost-user netdev of a NIC.
+type netdev struct {
+	chardev string
+	client  string // the NIC, "" if there is none
+}
+
+// netdevs returns the vhost-user netdevs. QMP has no query for netdevs, only
+// the monitor for people has.
+func (q *QEMU) netdevs(ctx context.Context) (map[string]netdev, error) {
 	var text string
 	if err := q.execute(ctx, "human-monitor-command", map[string]string{"command-line": "info network"}, &text); err != nil {
 		return nil, err
 	}
-	chardevs := make(map[string]string)
-	for _, m := range backendLine.FindAllStringSubmatch(text, -1) {
-		chardevs[m[1]] = m[2]
+	return netdevsIn(text), nil
+}
+
+// netdevsIn returns the netdevs that "info network" shows.
+func netdevsIn(text string) map[string]netdev {
+	all, nic := make(map[string]netdev), ""
+	for _, m := range networkLine.FindAllStringSubmatch(text, -1) {
+		switch below, name, chardev := m[1] != "", m[2], m[4]; {
+		case m[3] != "":
+			nic = name
+		case below:
+			all[name] = netdev{chardev, nic}
+		default:
+			all[name] = netdev{chardev: chardev}
+		}
 	}
-	return chardevs, nil
+	return all
 }
