@@ -37,6 +37,7 @@ func main() {
 // options are the flags of all commands.
 type options struct {
 	socket string
+	nic    string
 	port   uint32
 	asJSON bool
 }
@@ -56,7 +57,7 @@ func (o *options) dial(ctx context.Context, watch bool) (*oid.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return oid.Connect(ctx, conn, "", watch)
+	return oid.Connect(ctx, conn, o.nic, watch)
 }
 
 // with makes a command of do, which gets a connection.
@@ -86,6 +87,7 @@ oid-socket in the settings of the port).`,
 	}
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.PersistentFlags().StringVar(&o.socket, "socket", "", "a Unix socket to connect to instead of the host")
+	root.PersistentFlags().StringVar(&o.nic, "nic", "", "name of the NIC's port on the host, where one socket serves several; a guest has no choice")
 	root.PersistentFlags().Uint32Var(&o.port, "port", oid.DefaultPort, "AF_VSOCK port of the host")
 	root.PersistentFlags().BoolVar(&o.asJSON, "json", false, "print structures as JSON")
 	send := func(use, short string, t adapter.RequestType) *cobra.Command {

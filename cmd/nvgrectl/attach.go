@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,7 +24,7 @@ const detachTime = 30 * time.Second
 
 func newAttach() *cobra.Command {
 	var monitor string
-	var list bool
+	var list, asJSON bool
 	var n hotplug.NIC
 	attach := &cobra.Command{
 		Use:   "attach --qmp SOCKET PORT",
@@ -41,7 +43,7 @@ Front ends:
 If anything fails, nothing is left in QEMU.`,
 		Example: `  nvgrectl attach --qmp /run/vm0.qmp vm0
   nvgrectl attach --qmp /run/vm0.qmp --bus hotplug0 --front-end device vm0
-  nvgrectl attach --qmp /run/vm0.qmp --list`,
+  nvgrectl attach --qmp /run/vm0.qmp --list --json`,
 		ValidArgsFunction: completePort(0),
 		Args: func(c *cobra.Command, args []string) error {
 			want := 1
@@ -54,13 +56,20 @@ If anything fails, nothing is left in QEMU.`,
 			if !list && n.FrontEnd != hotplug.Netdev && n.FrontEnd != hotplug.Device {
 				return usageError{fmt.Errorf("--front-end %q: want %s or %s", n.FrontEnd, hotplug.Netdev, hotplug.Device)}
 			}
+			if asJSON && !list {
+				return usageError{errors.New("--json is for --list")}
+			}
 			return withQEMU(c, monitor, func(ctx context.Context, q *hotplug.QEMU) error {
 				s, err := status(c)
 				if err != nil {
 					return err
 				}
 				if list {
-					return writeAttached(ctx, c.OutOrStdout(), q, s)
+					all, err := q.List(ctx)
+					if err != nil {
+						return err
+					}
+					return writeAttached(c.OutOrStdout(), attachedTo(s, all), asJSON)
 				}
 				if err := describeNIC(&n, s, args[0]); err != nil {
 					return err
@@ -72,6 +81,7 @@ If anything fails, nothing is left in QEMU.`,
 	monitorFlag(attach, &monitor)
 	f := attach.Flags()
 	f.BoolVar(&list, "list", false, "show the NICs of the daemon's ports that QEMU has")
+	f.BoolVar(&asJSON, "json", false, "with --list, print JSON: port, id, device, netdev, chardev, socket, connected of each")
 	f.StringVar((*string)(&n.FrontEnd), "front-end", string(hotplug.Netdev), "device the guest sees: netdev or device")
 	f.StringVar(&n.ID, "id", "", "id of the device in QEMU (default: nvgre- and the port's name)")
 	f.StringVar(&n.Bus, "bus", "", "bus of the guest to plug it into (default: QEMU chooses)")
@@ -211,28 +221,49 @@ func portsBySocket(s *control.Status) map[string]string {
 	return names
 }
 
-// writeAttached prints which NICs of QEMU lead to ports.
-func writeAttached(ctx context.Context, w io.Writer, q *hotplug.QEMU, s *control.Status) error {
-	all, err := q.List(ctx)
-	if err != nil {
-		return err
+// attached is a NIC of QEMU that leads to a port, as --json prints it.
+type attached struct {
+	Port      string `json:"port"`
+	ID        string `json:"id"`
+	Device    string `json:"device"`
+	Netdev    string `json:"netdev,omitempty"`
+	Chardev   string `json:"chardev"`
+	Socket    string `json:"socket"`
+	Connected bool   `json:"connected"`
+}
+
+// attachedTo returns those NICs that lead to ports.
+func attachedTo(s *control.Status, all []hotplug.Attached) []attached {
+	names, ours := portsBySocket(s), []attached{}
+	for _, n := range all {
+		if name, is := names[filepath.Clean(n.Socket)]; is {
+			ours = append(ours, attached{
+				Port: name, ID: n.ID, Device: n.Driver, Netdev: n.Netdev, Chardev: n.Chardev, Socket: n.Socket, Connected: n.Connected,
+			})
+		}
 	}
-	names := portsBySocket(s)
+	return ours
+}
+
+// writeAttached prints which NICs of QEMU lead to ports.
+func writeAttached(w io.Writer, all []attached, asJSON bool) error {
+	if asJSON {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(all)
+	}
+	if len(all) == 0 {
+		return nil
+	}
 	t := &table{rows: [][]string{{"PORT", "ID", "DEVICE", "STATE", "SOCKET"}}}
 	for _, n := range all {
-		name, ours := names[filepath.Clean(n.Socket)]
-		if !ours {
-			continue
-		}
 		state := "disconnected"
 		if n.Connected {
 			state = "connected"
 		}
-		t.row(name, n.ID, n.Driver, state, n.Socket)
+		t.row(n.Port, n.ID, n.Device, state, n.Socket)
 	}
-	if len(t.rows) > 1 {
-		t.print(w)
-	}
+	t.print(w)
 	return nil
 }
 

@@ -71,3 +71,45 @@ func TestDescribeNIC(t *testing.T) {
 		t.Errorf("describeNIC(vm1) of a daemon that is gone = %v, want that its folder is not known", err)
 	}
 }
+
+func TestListAttached(t *testing.T) {
+	s := &control.Status{Ports: []control.Port{{Name: "vm0", Kind: "vhost-user", Socket: "/run/vm0.sock"}, {Name: "vm1", Kind: "vhost-user", Socket: "/run/vm1.sock"}}}
+	all := []hotplug.Attached{
+		{ID: "a", Driver: "virtio-net-pci", Netdev: "a-net", Chardev: "a-chr", Socket: "/run/vm0.sock", Connected: true},
+		{ID: "b", Driver: "virtio-net-pci", Socket: "/run/another.sock"},
+		{ID: "c", Driver: "vhost-user-test-device-pci", Chardev: "c-chr", Socket: "/run//vm1.sock"},
+	}
+	const asText = "PORT  ID  DEVICE                      STATE         SOCKET\n" +
+		"vm0   a   virtio-net-pci              connected     /run/vm0.sock\n" +
+		"vm1   c   vhost-user-test-device-pci  disconnected  /run//vm1.sock\n"
+	const asJSON = `[
+  {
+    "port": "vm0",
+    "id": "a",
+    "device": "virtio-net-pci",
+    "netdev": "a-net",
+    "chardev": "a-chr",
+    "socket": "/run/vm0.sock",
+    "connected": true
+  },
+  {
+    "port": "vm1",
+    "id": "c",
+    "device": "vhost-user-test-device-pci",
+    "chardev": "c-chr",
+    "socket": "/run//vm1.sock",
+    "connected": false
+  }
+]
+`
+	for _, tt := range []struct {
+		all    []hotplug.Attached
+		asJSON bool
+		want   string
+	}{{all, false, asText}, {all, true, asJSON}, {nil, false, ""}, {nil, true, "[]\n"}} {
+		var b strings.Builder
+		if err := writeAttached(&b, attachedTo(s, tt.all), tt.asJSON); err != nil || b.String() != tt.want {
+			t.Errorf("%d NICs, JSON %v: %v, got\n%s\nwant\n%s", len(tt.all), tt.asJSON, err, b.String(), tt.want)
+		}
+	}
+}

@@ -27,7 +27,7 @@ type Daemon struct {
 	shards  int
 	// stateDir is settings.StateDir.
 	stateDir string
-	vsock    bool // guests are served over AF_VSOCK
+	oids     *oidServers
 	filters  *rxwatch.Watcher
 	ended    chan *port // ports that no front end can reach any more
 
@@ -59,6 +59,7 @@ func Open(s *config.Settings, log *logrus.Logger) (*Daemon, error) {
 		log: log, engine: engine, started: time.Now(), shards: shards,
 		filters: rxwatch.New(), ended: make(chan *port), settings: *s, stateDir: s.StateDir,
 	}
+	d.oids = newOIDServers(d)
 	for i := range s.Ports {
 		p, err := d.open(&s.Ports[i])
 		if err != nil {

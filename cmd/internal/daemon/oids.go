@@ -6,60 +6,81 @@ import (
 	"net"
 	"sync"
 
+	"vhost-user-nvgre/cmd/internal/config"
 	"vhost-user-nvgre/cmd/internal/control"
 	"vhost-user-nvgre/cmd/internal/oid"
 )
 
-// startOIDs serves administrators, at a socket beside the control socket, and
-// guests over AF_VSOCK, if a port names one. The function it returns ends
-// that.
-func (d *Daemon) startOIDs() (stop func(), err error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var serving sync.WaitGroup
-	stop = func() {
-		cancel()
-		serving.Wait()
-	}
-	start := func(l net.Listener, choose oid.Chooser) {
-		serving.Go(func() {
-			if err := oid.Serve(ctx, l, choose, d.log); err != nil {
-				d.log.Errorf("%v", err)
-			}
-		})
-	}
-	defer func() {
-		if err != nil {
-			stop()
-		}
-	}()
-	path, err := d.settings.ControlPath()
+// listenVsock is another function in tests.
+var listenVsock = oid.ListenVsock
+
+// oidServers serve OID requests at sockets that are for several ports.
+type oidServers struct {
+	d       *Daemon
+	ctx     context.Context
+	cancel  context.CancelFunc
+	serving sync.WaitGroup
+	vsock   bool // guests are served over AF_VSOCK
+}
+
+func newOIDServers(d *Daemon) *oidServers {
+	s := &oidServers{d: d}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+// start serves administrators, at a socket beside the control socket, and
+// guests over AF_VSOCK, if a port names one.
+func (s *oidServers) start() error {
+	path, err := s.d.settings.ControlPath()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if path != "" {
-		gid, err := groupID(d.settings.ControlGroup)
+		gid, err := groupID(s.d.settings.ControlGroup)
 		if err != nil {
-			return nil, fmt.Errorf("control-group: %w", err)
+			return fmt.Errorf("control-group: %w", err)
 		}
-		l, err := control.Listen(oid.AdminSocket(path), d.settings.ControlMode, gid)
+		l, err := control.Listen(oid.AdminSocket(path), s.d.settings.ControlMode, gid)
 		if err != nil {
-			return nil, fmt.Errorf("OID requests: %w", err)
+			return fmt.Errorf("OID requests: %w", err)
 		}
-		start(l, d.byName)
+		s.serve(l, s.d.byName)
 	}
-	for i := range d.settings.Ports {
-		if d.settings.Ports[i].OIDCID == 0 {
-			continue
+	for i := range s.d.settings.Ports {
+		if err := s.reach(&s.d.settings.Ports[i]); err != nil {
+			return err
 		}
-		l, err := oid.ListenVsock(oid.DefaultPort)
-		if err != nil {
-			return nil, fmt.Errorf("port %s with oid-cid: %w", d.settings.Ports[i].Name, err)
-		}
-		d.vsock = true
-		start(l, oid.ByCID(d.byCID))
-		break
 	}
-	return stop, nil
+	return nil
+}
+
+// reach sees to it that guests are served over AF_VSOCK if the port is for one.
+func (s *oidServers) reach(cfg *config.Port) error {
+	if cfg.OIDCID == 0 || s.vsock {
+		return nil
+	}
+	l, err := listenVsock(oid.DefaultPort)
+	if err != nil {
+		return fmt.Errorf("port %s with oid-cid: %w", cfg.Name, err)
+	}
+	s.vsock = true
+	s.serve(l, oid.ByCID(s.d.byCID))
+	return nil
+}
+
+func (s *oidServers) serve(l net.Listener, choose oid.Chooser) {
+	s.serving.Go(func() {
+		if err := oid.Serve(s.ctx, l, choose, s.d.log); err != nil {
+			s.d.log.Errorf("%v", err)
+		}
+	})
+}
+
+// stop ends what start and reach began.
+func (s *oidServers) stop() {
+	s.cancel()
+	s.serving.Wait()
 }
 
 // byName is the Chooser of administrators.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
+	"github.com/mdlayher/vsock"
 
 	"vhost-user-nvgre/cmd/internal/config"
 	"vhost-user-nvgre/cmd/internal/oid"
@@ -22,6 +23,67 @@ import (
 	"vhost-user-nvgre/vhostuser/frontendtest"
 	"vhost-user-nvgre/virtio"
 )
+
+// fakeVsock is a Unix listener that says of all its peers that they are one
+// guest.
+type fakeVsock struct {
+	net.Listener
+	cid uint32
+}
+
+type fakeVsockConn struct {
+	net.Conn
+	cid uint32
+}
+
+func (l fakeVsock) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return fakeVsockConn{c, l.cid}, err
+}
+
+func (c fakeVsockConn) RemoteAddr() net.Addr { return &vsock.Addr{ContextID: c.cid, Port: 5000} }
+
+// A guest reaches its port also when that is the first one for a guest and was
+// added by a reload. While it cannot be listened for guests the port is not
+// made, and the next reload tries again.
+func TestReloadFirstCID(t *testing.T) {
+	const cid = 42
+	path, attempts := filepath.Join(t.TempDir(), "vsock"), 0
+	listenVsock = func(port uint32) (net.Listener, error) {
+		if attempts++; attempts == 1 {
+			return nil, errors.New("AF_VSOCK is not to be had")
+		}
+		if attempts > 2 || port != oid.DefaultPort {
+			t.Errorf("attempt %d to listen, at port %d, want 2 attempts, at %d", attempts, port, oid.DefaultPort)
+		}
+		l, err := net.Listen("unix", path)
+		return fakeVsock{l, cid}, err
+	}
+	t.Cleanup(func() { listenVsock = oid.ListenVsock })
+	r := run(t, func(dir string, s *config.Settings) { s.Ports = []config.Port{portIn(dir, "a")} })
+	for i, name := range []string{"b", "c"} {
+		p := portIn(r.dir, name)
+		p.OIDCID = cid + uint32(i)
+		r.next.Ports = append(r.next.Ports, p)
+	}
+	r.signals <- syscall.SIGHUP
+	r.until("at c", func() bool { _, p := r.status("c"); return p != nil })
+	if _, p := r.status("b"); p != nil {
+		t.Error("port b is there although no guest can reach it")
+	}
+	r.signals <- syscall.SIGHUP
+	r.until("at b", func() bool { _, p := r.status("b"); return p != nil })
+	if got := r.dialOID(path, "", false).Port(); got != "b" {
+		t.Errorf("the guest with context id %d reaches port %q, want b", cid, got)
+	}
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := oid.Connect(t.Context(), conn, "c", false); !errors.Is(err, oid.ErrRefused) {
+		t.Errorf("the same guest asks for port c: %v, want %v", err, oid.ErrRefused)
+	}
+}
 
 // dialOID connects to the adapter of a port at a socket.
 func (r *running) dialOID(socket, port string, watch bool) *oid.Client {

@@ -85,8 +85,9 @@ func (d *Daemon) reloadAdd(running *config.Settings, cfg *config.Port) {
 		d.log.Warnf("reload: port %s: descriptor %d is not taken: descriptors are inherited at start only", cfg.Name, cfg.FD)
 		return
 	}
-	if cfg.OIDCID != 0 && !d.vsock {
-		d.log.Warnf("reload: port %s: nobody listens for context id %d before the daemon is started again: no port had an oid-cid", cfg.Name, cfg.OIDCID)
+	if err := d.oids.reach(cfg); err != nil {
+		d.log.Warnf("reload: %v", err)
+		return
 	}
 	p, err := d.open(cfg)
 	if err != nil {

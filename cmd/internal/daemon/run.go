@@ -29,11 +29,10 @@ func Run(s *config.Settings, load func() (config.Settings, error), log *logrus.L
 		return err
 	}
 	defer stopControl()
-	stopOIDs, err := d.startOIDs()
-	if err != nil {
+	defer d.oids.stop()
+	if err := d.oids.start(); err != nil {
 		return err
 	}
-	defer stopOIDs()
 	for _, p := range d.list() {
 		d.serve(p)
 	}
