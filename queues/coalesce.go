@@ -39,8 +39,12 @@ func (u *units) Trim(n int) { u.q.Trim(n) }
 
 // Commit is rxQueue.Commit for a unit.
 func (u *units) Commit(h *virtio.NetHdr) {
+	bytes := u.q.count.bytes
 	u.q.Commit(h)
 	u.q.stalled = false
+	if dst := u.gro.Dst(); toGroup(dst) {
+		u.q.count.groups.add(dst, 1, u.q.count.bytes-bytes)
+	}
 	unit := u.gro.Unit()
 	if r, ok := u.receiver.Verified(unit.Kind); ok {
 		for range unit.Verified {
@@ -72,7 +76,7 @@ func (q *rxQueue) deliverCoalesced(s *shard, l *outList) []uint16 {
 		switch {
 		case !q.running():
 			q.count.drops[dropRxStopped]++
-		case q.put(s, s.frames[i&^flooded], l.st):
+		case q.putOne(s, i, l.st):
 		case q.stalled || i&flooded != 0:
 			q.count.drops[dropRxFull]++
 		default:

@@ -65,6 +65,9 @@ func (s *shard) forward(q *txQueue) {
 // the receivers.
 func (s *shard) resolve(q *txQueue, f *offload.Frame, i int) dropReason {
 	table, r, h := s.engine.fdb, &q.route, f.Ethernet()
+	if h.ToGroup() { // where such a frame goes is never remembered, so that each comes here
+		q.count.groups.add(h.DstMAC(), 1, uint64(f.Len))
+	}
 	if h.FromGroup() {
 		return dropTxSourceMAC
 	}

@@ -43,7 +43,7 @@ func (q *rxQueue) deliver(s *shard, l *outList) []uint16 {
 			q.count.drops[dropRxStopped] += uint64(len(l.frames) - k)
 			break
 		}
-		if !q.put(s, s.frames[i&^flooded], l.st) {
+		if !q.putOne(s, i, l.st) {
 			if !q.stalled && i&flooded == 0 {
 				return l.frames[k:]
 			}
@@ -83,6 +83,21 @@ func (q *rxQueue) put(s *shard, f *offload.Frame, st *portState) bool {
 		q.count.drops[q.whyDropped(v)]++
 	}
 	return true
+}
+
+// putOne is put for frame i of the shard's batch, which may be flooded; frames
+// to groups are, always.
+func (q *rxQueue) putOne(s *shard, i uint16, st *portState) bool {
+	if i&flooded == 0 {
+		return q.put(s, s.frames[i], st)
+	}
+	f := s.frames[i&^flooded]
+	packets, bytes := q.count.packets, q.count.bytes
+	ok := q.put(s, f, st)
+	if h := f.Ethernet(); h.ToGroup() {
+		q.count.groups.add(h.DstMAC(), q.count.packets-packets, q.count.bytes-bytes)
+	}
+	return ok
 }
 
 // countDrops counts frames that were to be delivered here.

@@ -42,6 +42,7 @@ type counters struct {
 	drops          drops
 	checksums      checksums
 	coalescing     gro.Stats
+	groups         groups
 }
 
 // checksums counts validated frames by the state of each of their checksums,

@@ -221,3 +221,7 @@ func (c *Coalescer) count(kind Kind, cl class) {
 // Unit returns what there is to know of the frame that is being committed, in
 // Sink.Commit, or that was committed last.
 func (c *Coalescer) Unit() *Unit { return &c.unit }
+
+// Dst returns the Ethernet destination of the frame that is being committed, in
+// Sink.Commit.
+func (c *Coalescer) Dst() [6]byte { return [6]byte(c.template[:6]) }

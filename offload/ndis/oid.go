@@ -21,6 +21,7 @@ const (
 	OIDTCPOffloadCurrentConfig    OID = 0xfc01020b // query: Offload
 	OIDTCPOffloadParameters       OID = 0xfc01020c // set: OffloadParameters
 	OIDTCPOffloadHardwareCaps     OID = 0xfc01020d // query: Offload
+	OIDStatistics                 OID = 0x00020106 // query: Statistics
 	OIDTCPRSCStatistics           OID = 0x0002021d // query: RSCStatistics
 	OIDFilterHardwareCapabilities OID = 0x00010221 // query: ReceiveFilterCapabilities
 	OIDFilterGlobalParameters     OID = 0x00010222 // query: ReceiveFilterGlobalParameters
@@ -47,6 +48,7 @@ var oidNames = map[OID]string{
 	OIDTCPOffloadCurrentConfig:    "OID_TCP_OFFLOAD_CURRENT_CONFIG",
 	OIDTCPOffloadParameters:       "OID_TCP_OFFLOAD_PARAMETERS",
 	OIDTCPOffloadHardwareCaps:     "OID_TCP_OFFLOAD_HARDWARE_CAPABILITIES",
+	OIDStatistics:                 "OID_GEN_STATISTICS",
 	OIDTCPRSCStatistics:           "OID_TCP_RSC_STATISTICS",
 	OIDFilterHardwareCapabilities: "OID_RECEIVE_FILTER_HARDWARE_CAPABILITIES",
 	OIDFilterGlobalParameters:     "OID_RECEIVE_FILTER_GLOBAL_PARAMETERS",

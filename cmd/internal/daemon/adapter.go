@@ -162,6 +162,20 @@ func filtersOf(f *adapter.Filters) *queues.VMQ {
 // Persist implements adapter.Target.
 func (n *nic) Persist(k adapter.Keywords) error { return writeKeywords(n.file, k) }
 
+// Statistics implements adapter.Target.
+func (n *nic) Statistics() ndis.Statistics {
+	in, out := n.device.Received(), n.device.Sent()
+	octets := func(t *queues.Traffic) uint64 { return t.Unicast.Bytes + t.Multicast.Bytes + t.Broadcast.Bytes }
+	return ndis.Statistics{
+		InDiscards: in.Discards, InErrors: in.Errors, InOctets: octets(&in),
+		InUcastPkts: in.Unicast.Packets, InMulticastPkts: in.Multicast.Packets, InBroadcastPkts: in.Broadcast.Packets,
+		OutOctets: octets(&out), OutUcastPkts: out.Unicast.Packets, OutMulticastPkts: out.Multicast.Packets, OutBroadcastPkts: out.Broadcast.Packets,
+		OutErrors: out.Errors, OutDiscards: out.Discards,
+		InUcastOctets: in.Unicast.Bytes, InMulticastOctets: in.Multicast.Bytes, InBroadcastOctets: in.Broadcast.Bytes,
+		OutUcastOctets: out.Unicast.Bytes, OutMulticastOctets: out.Multicast.Bytes, OutBroadcastOctets: out.Broadcast.Bytes,
+	}
+}
+
 // RSCStatistics implements adapter.Target.
 func (n *nic) RSCStatistics() ndis.RSCStatistics {
 	var s ndis.RSCStatistics

@@ -327,6 +327,40 @@ func TestRSSByOID(t *testing.T) {
 	}
 }
 
+// OID_GEN_STATISTICS counts what went over the port, the driver before
+// included.
+func TestStatisticsByOID(t *testing.T) {
+	r := run(t, func(dir string, s *config.Settings) {
+		s.Ports = []config.Port{portIn(dir, "a"), portIn(dir, "b")}
+	})
+	a, b := r.attach("a", frontendtest.Options{}), r.attach("b", frontendtest.Options{})
+	pa, pb := portIn(r.dir, "a"), portIn(r.dir, "b")
+	for _, dst := range []virtio.MAC{pb.Address(), {255, 255, 255, 255, 255, 255}, {0x33, 0x33, 0, 0, 0, 1}} {
+		a.TX[0].MustSend(t, virtio.NetHdr{}, frame(dst, pa.Address(), 100))
+		b.RX[0].MustRecv(t)
+	}
+	sent := ndis.Statistics{
+		Supported: ndis.AllStatistics, OutOctets: 300, OutUcastPkts: 1, OutMulticastPkts: 1, OutBroadcastPkts: 1,
+		OutUcastOctets: 100, OutMulticastOctets: 100, OutBroadcastOctets: 100,
+	}
+	received := ndis.Statistics{
+		Supported: ndis.AllStatistics, InOctets: 300, InUcastPkts: 1, InMulticastPkts: 1, InBroadcastPkts: 1,
+		InUcastOctets: 100, InMulticastOctets: 100, InBroadcastOctets: 100,
+	}
+	check := func(port string, want ndis.Statistics) {
+		t.Helper()
+		var got ndis.Statistics
+		if err := r.admin(port).Query(t.Context(), ndis.OIDStatistics, &got); err != nil || got != want {
+			t.Errorf("statistics of %s: %+v, %v, want %+v", port, got, err, want)
+		}
+	}
+	check("a", sent)
+	check("b", received)
+	b.Close()
+	r.until("without a driver", func() bool { _, p := r.status("b"); return !p.FrontEnd.Connected })
+	check("b", received)
+}
+
 // Who reaches which port.
 func TestOIDSockets(t *testing.T) {
 	r := run(t, func(dir string, s *config.Settings) {

@@ -48,6 +48,8 @@ type Target interface {
 	// Persist remembers the keywords for the next start, in place of all that
 	// were remembered before.
 	Persist(Keywords) error
+	// Statistics returns the counters of frames. It need not fill Supported in.
+	Statistics() ndis.Statistics
 	// RSCStatistics returns the counters of receive coalescing.
 	RSCStatistics() ndis.RSCStatistics
 	// Indicate tells those who listen of a change. It does not block; body is

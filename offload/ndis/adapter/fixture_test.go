@@ -53,6 +53,8 @@ func (t *target) Persist(k adapter.Keywords) error {
 	return nil
 }
 
+func (t *target) Statistics() ndis.Statistics { return ndis.Statistics{InOctets: 5} }
+
 func (t *target) RSCStatistics() ndis.RSCStatistics {
 	return ndis.RSCStatistics{CoalescedPackets: 1, CoalescedOctets: 2, CoalesceEvents: 3, Aborts: 4}
 }

@@ -216,6 +216,7 @@ func TestRequestTypes(t *testing.T) {
 		{adapter.Query, ndis.OIDFilterCurrentCapabilities, 83, ndis.StatusInvalidLength, 84},
 		{adapter.Query, ndis.OIDReceiveScaleCapabilities, 17, ndis.StatusInvalidLength, 18},
 		{adapter.Query, ndis.OIDTCPRSCStatistics, 39, ndis.StatusInvalidLength, 40},
+		{adapter.Query, ndis.OIDStatistics, 151, ndis.StatusInvalidLength, 152},
 		{adapter.Query, ndis.OIDFilterEnumQueues, 15, ndis.StatusInvalidLength, 16},
 	} {
 		resp := r.do(adapter.Request{Type: tt.typ, OID: tt.oid, Binding: 1, OutputLength: tt.room}, tt.want)

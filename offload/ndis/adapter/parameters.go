@@ -18,6 +18,14 @@ func queryCurrent(c *call) ndis.Status {
 	return c.answer(o.Encode(), ndis.StatusInvalidLength)
 }
 
+// queryStatistics answers with what went over the port since it was made: the
+// counters do not start over with a driver, as those of hardware do not.
+func queryStatistics(c *call) ndis.Status {
+	s := c.a.target.Statistics()
+	s.Supported = ndis.AllStatistics
+	return c.answer(s.Encode(), ndis.StatusInvalidLength)
+}
+
 func queryRSCStatistics(c *call) ndis.Status {
 	if hw := c.a.hardware(); hw.RSC == (ndis.RSC{}) {
 		return c.fail(ndis.StatusNotSupported, "received segments are not coalesced for this driver")
