@@ -18,7 +18,9 @@ type coalescing struct {
 }
 
 // on reports whether interrupts are delayed at all (VNET-151).
-func (c *coalescing) on() bool { return c.MaxPackets != 0 && c.MaxUsecs != 0 }
+func (c *coalescing) on() bool { return delays(c.CoalParams) }
+
+func delays(p ctrl.CoalParams) bool { return p.MaxPackets != 0 && p.MaxUsecs != 0 }
 
 // hold reports whether the interrupt for n buffers that were just completed is
 // to wait. It comes when MaxPackets packets are there, or MaxUsecs after the

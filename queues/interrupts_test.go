@@ -202,6 +202,68 @@ func TestInterruptCoalescingPerQueue(t *testing.T) {
 	check("reset", 0, 0, 0, 0)
 }
 
+// Others delay interrupts in the place of the driver, which sees that, and
+// whose next command holds.
+//
+// Shows: VNET-154
+func TestModeration(t *testing.T) {
+	e := newStill(t, 1)
+	a := plug(t, e, 1, nicOptions{})
+	b := plug(t, e, 2, nicOptions{features: coalFeatures})
+	b.startCtrl()
+	told := 0
+	b.port.Attach(configChanges{&told})
+	interrupted := func() bool {
+		t.Helper()
+		a.send(0, virtio.NetHdr{}, frame(b.mac, a.mac, 60))
+		b.all(0)
+		return b.rx(0).call.Drain()
+	}
+	check := func(what string, want ctrl.CoalParams, changes int) {
+		t.Helper()
+		class, cmd := ctrl.QueueCoalGet{}.Code()
+		for vq := range uint16(2) {
+			got := b.raw(ctrl.QueueCoalGet{VQ: vq}.AppendData([]byte{class, cmd}), 9)
+			if !bytes.Equal(got, append(want.Append(nil), 0)) {
+				t.Errorf("%s: VQ_NOTF_COAL_GET of queue %d: %x, want %+v", what, vq, got, want)
+			}
+		}
+		if can, on := b.port.Moderation(); !can || on != delays(want) {
+			t.Errorf("%s: Moderation() = %t, %t", what, can, on)
+		}
+		if told != changes {
+			t.Errorf("%s: the driver was told of %d changes, want %d", what, told, changes)
+		}
+	}
+	if _, on := a.port.Moderation(); on {
+		t.Error("interrupts of a driver that knows nothing of it are delayed")
+	}
+	check("at first", ctrl.CoalParams{}, 0)
+	b.port.Moderate(true)
+	check("on", moderate, 1)
+	if interrupted() {
+		t.Error("on: an interrupt for one frame at once")
+	}
+	b.port.Moderate(false)
+	check("off", ctrl.CoalParams{}, 2)
+	if !b.rx(0).call.Drain() || !interrupted() {
+		t.Error("off: no interrupt")
+	}
+	own := coalRX(5, hour)
+	b.mustDo(own, coalTX(5, hour))
+	check("the driver's", own.CoalParams, 2)
+	b.port.Moderate(true)
+	check("on where the driver has its own", own.CoalParams, 2)
+	b.port.Moderate(false)
+	check("off in spite of the driver", ctrl.CoalParams{}, 3)
+	b.mustDo(own, coalTX(5, hour))
+	check("the driver's again", own.CoalParams, 3)
+	b.port.Reset()
+	if _, on := b.port.Moderation(); on {
+		t.Error("on after a reset")
+	}
+}
+
 // Memory that vanishes while an interrupt waits breaks the port and nothing
 // else; a queue that stops interrupts for what waited.
 func TestInterruptCoalescingEnds(t *testing.T) {

@@ -10,6 +10,8 @@ func (o OID) Structure() Structure {
 		return new(OffloadParameters)
 	case OIDOffloadEncapsulation:
 		return new(OffloadEncapsulation)
+	case OIDInterruptModeration:
+		return new(InterruptModeration)
 	case OIDStatistics:
 		return new(Statistics)
 	case OIDTCPRSCStatistics:

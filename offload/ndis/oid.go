@@ -14,6 +14,7 @@ type OID uint32
 const (
 	OIDReceiveScaleCapabilities   OID = 0x00010203 // query: ReceiveScaleCapabilities
 	OIDReceiveScaleParameters     OID = 0x00010204 // query, set: ReceiveScaleParameters
+	OIDInterruptModeration        OID = 0x00010209 // query, set: InterruptModeration
 	OIDReceiveScaleParametersV2   OID = 0x00010214 // query, set: ReceiveScaleParametersV2
 	OIDReceiveHash                OID = 0x0001021f // query, set: ReceiveHashParameters
 	OIDRSSSetIndirectionEntries   OID = 0x000102c0 // method: RSSSetIndirectionEntries
@@ -41,6 +42,7 @@ const (
 var oidNames = map[OID]string{
 	OIDReceiveScaleCapabilities:   "OID_GEN_RECEIVE_SCALE_CAPABILITIES",
 	OIDReceiveScaleParameters:     "OID_GEN_RECEIVE_SCALE_PARAMETERS",
+	OIDInterruptModeration:        "OID_GEN_INTERRUPT_MODERATION",
 	OIDReceiveScaleParametersV2:   "OID_GEN_RECEIVE_SCALE_PARAMETERS_V2",
 	OIDReceiveHash:                "OID_GEN_RECEIVE_HASH",
 	OIDRSSSetIndirectionEntries:   "OID_GEN_RSS_SET_INDIRECTION_TABLE_ENTRIES",

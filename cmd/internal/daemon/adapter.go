@@ -162,6 +162,12 @@ func filtersOf(f *adapter.Filters) *queues.VMQ {
 // Persist implements adapter.Target.
 func (n *nic) Persist(k adapter.Keywords) error { return writeKeywords(n.file, k) }
 
+// Moderation implements adapter.Target.
+func (n *nic) Moderation() (can, on bool) { return n.device.Moderation() }
+
+// Moderate implements adapter.Target.
+func (n *nic) Moderate(on bool) { n.device.Moderate(on) }
+
 // Statistics implements adapter.Target.
 func (n *nic) Statistics() ndis.Statistics {
 	in, out := n.device.Received(), n.device.Sent()

@@ -36,6 +36,8 @@ func (*path) Driver() (uint64, virtio.Features) {
 }
 func (*path) Apply(_, _ *adapter.Setting) error  { return nil }
 func (*path) Persist(adapter.Keywords) error     { return nil }
+func (*path) Moderation() (can, on bool)         { return false, false }
+func (*path) Moderate(bool)                      {}
 func (*path) Statistics() ndis.Statistics        { return ndis.Statistics{OutUcastPkts: 3} }
 func (*path) RSCStatistics() ndis.RSCStatistics  { return ndis.RSCStatistics{} }
 func (p *path) Indicate(s ndis.Status, b []byte) { p.hub.Indicate(s, b) }

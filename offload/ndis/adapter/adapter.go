@@ -48,6 +48,11 @@ type Target interface {
 	// Persist remembers the keywords for the next start, in place of all that
 	// were remembered before.
 	Persist(Keywords) error
+	// Moderation reports whether interrupts can be delayed, and whether they
+	// are. Moderate has them delayed or not, until the driver says otherwise by
+	// commands of its own.
+	Moderation() (can, on bool)
+	Moderate(on bool)
 	// Statistics returns the counters of frames. It need not fill Supported in.
 	Statistics() ndis.Statistics
 	// RSCStatistics returns the counters of receive coalescing.

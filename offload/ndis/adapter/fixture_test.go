@@ -28,9 +28,10 @@ type target struct {
 
 	failApply, failPersist error
 
-	restarts uint64
-	features virtio.Features
-	initial  *adapter.Setting
+	restarts  uint64
+	moderated bool
+	features  virtio.Features
+	initial   *adapter.Setting
 }
 
 func (t *target) Driver() (uint64, virtio.Features) { return t.restarts, t.features }
@@ -52,6 +53,12 @@ func (t *target) Persist(k adapter.Keywords) error {
 	t.keywords = maps.Clone(k)
 	return nil
 }
+
+func (t *target) Moderation() (can, on bool) {
+	return t.features.Has(virtio.FeatureNotfCoal), t.moderated
+}
+
+func (t *target) Moderate(on bool) { t.moderated = on }
 
 func (t *target) Statistics() ndis.Statistics { return ndis.Statistics{InOctets: 5} }
 

@@ -146,6 +146,7 @@ func init() {
 		ndis.OIDTCPOffloadCurrentConfig: {query: queryCurrent},
 		ndis.OIDTCPOffloadParameters:    {set: setParameters},
 		ndis.OIDOffloadEncapsulation:    {query: queryFraming, set: setFraming},
+		ndis.OIDInterruptModeration:     {query: queryModeration, set: setModeration},
 		ndis.OIDStatistics:              {query: queryStatistics},
 		ndis.OIDTCPRSCStatistics:        {query: queryRSCStatistics},
 
