@@ -27,7 +27,21 @@ type PortStatus struct {
 		Sessions  uint64 `json:"sessions"`
 		LastEnd   string `json:"last_end"`
 	} `json:"front_end"`
-	Queues []QueueStatus `json:"queues"`
+	Queues   []QueueStatus `json:"queues"`
+	RXFilter RXFilter      `json:"rx_filter"`
+}
+
+// RXFilter is which frames a port's driver wants.
+type RXFilter struct {
+	Source         string   `json:"source"` // control queue, qmp or none
+	NIC            string   `json:"nic"`
+	Error          string   `json:"error"`
+	Promiscuous    bool     `json:"promiscuous"`
+	Unicast        string   `json:"unicast"`
+	Multicast      string   `json:"multicast"`
+	MulticastTable []string `json:"multicast_table"`
+	VLANFilter     bool     `json:"vlan_filter"`
+	VLANs          []int    `json:"vlans"`
 }
 
 // QueueStatus is a queue in a PortStatus.

@@ -15,7 +15,7 @@ func testPause(ctx context.Context, t *testing.T, s *scene, f rig.FrontEnd) {
 	const pairs = 3
 	p := s.guests[f]
 	a, b := s.others(f)
-	x := &filterTest{scene: s, p: p, a: b, filters: f == rig.Device}
+	x := newFilterTest(s, f, b)
 	if err := p.SetQueuePairs(ctx, pairs); err != nil {
 		t.Fatal(err)
 	}
@@ -33,6 +33,7 @@ func testPause(ctx context.Context, t *testing.T, s *scene, f rig.FrontEnd) {
 	if n := s.MustStatus(t).Port(p.ID).QueuePairsInUse; n != pairs {
 		t.Errorf("%d queue pairs in use after a pause, want %d", n, pairs)
 	}
+	x.filter(ctx, t, "it is promiscuous as before", func(f *rig.RXFilter) bool { return f.Promiscuous })
 	x.want(ctx, t, "another's frames when promiscuous before a pause", x.at(ctx, t, x.a.Iface, nobody, foreignMAC), true)
 	both(ctx, t, p, a)
 	x.link(ctx, t, p, "promisc", "off")

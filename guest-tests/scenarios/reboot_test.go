@@ -27,6 +27,7 @@ func testReboot(ctx context.Context, t *testing.T, s *scene, f rig.FrontEnd) {
 		t.Fatal(err)
 	}
 	stop()
+	newFilterTest(s, f, a).filter(ctx, t, "it is the new driver's", func(f *rig.RXFilter) bool { return !f.Promiscuous })
 	both(ctx, t, p, a)
 	if n := s.MustStatus(t).Port(p.ID).QueuePairsInUse; n != 1 {
 		t.Errorf("%d queue pairs in use after the restart, want 1", n)

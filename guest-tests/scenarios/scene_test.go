@@ -51,19 +51,30 @@ func (s *scene) others(f rig.FrontEnd) (a, b *rig.Peer) {
 
 func newScene(ctx context.Context, t *testing.T) *scene {
 	var config rig.Config
-	for _, f := range rig.FrontEnds {
+	dir := harness.TempDir(t)
+	monitors := make([][]string, len(rig.FrontEnds)) // arguments of QEMU
+	for i, f := range rig.FrontEnds {
+		var settings []string
+		if f != rig.Device {
+			// What the guest wants to receive is QEMU's, and the daemon asks for it.
+			path, err := dir.Socket(f.String() + ".qmp")
+			if err != nil {
+				t.Fatal(err)
+			}
+			settings, monitors[i] = []string{"qmp=" + path}, monitorArgs(path)
+		}
 		config.Ports = append(config.Ports,
-			rig.Port{Name: f.String(), QueuePairs: queuePairs},
-			rig.Port{Name: f.String() + spare, QueuePairs: 2},
-			rig.Port{Name: f.String() + jumbo, MTU: jumboMTU},
+			rig.Port{Name: f.String(), QueuePairs: queuePairs, Settings: settings},
+			rig.Port{Name: f.String() + spare, QueuePairs: 2, Settings: settings},
+			rig.Port{Name: f.String() + jumbo, MTU: jumboMTU, Settings: settings},
 		)
 	}
 	config.Ports = append(config.Ports, rig.Port{Name: neighbour, QueuePairs: 2}, rig.Port{Name: bystander})
 	s := &scene{Daemon: rig.Run(t, config)}
 	var guests []harness.Guest
-	for _, f := range rig.FrontEnds {
+	for i, f := range rig.FrontEnds {
 		guests = append(guests, harness.Guest{
-			Name: f.String(), QEMU: f.QEMU(), NICs: []harness.NIC{f.NIC(s.Port(f.String()))},
+			Name: f.String(), QEMU: f.QEMU(), NICs: []harness.NIC{f.NIC(s.Port(f.String()))}, Args: monitors[i],
 		})
 	}
 	for i, vm := range rig.Guests(t, guests...) {
