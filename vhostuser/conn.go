@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -50,6 +51,9 @@ type conn struct {
 	control      []byte
 	payload      [wire.MaxPayload]byte
 	out          []byte
+
+	mu  sync.Mutex // guards end and the write deadline
+	end time.Time  // no write may last longer; zero: there is no such time
 }
 
 func newConn(uc *net.UnixConn, writeTimeout time.Duration) *conn {
@@ -135,11 +139,32 @@ var errNotSent = errors.New("reply not sent")
 func (c *conn) reply(request wire.Request, payload []byte) error {
 	c.out = wire.Reply(uint32(request), uint32(len(payload))).Append(c.out[:0])
 	c.out = append(c.out, payload...)
-	if err := c.uc.SetWriteDeadline(time.Now().Add(c.writeTimeout)); err != nil {
+	if err := c.limitWrite(); err != nil {
 		return fmt.Errorf("%s: %w: %w", request, errNotSent, err)
 	}
 	if _, err := c.uc.Write(c.out); err != nil {
 		return fmt.Errorf("%s: %w: %w", request, errNotSent, err)
 	}
 	return nil
+}
+
+// limitWrite sets the deadline of the next write.
+func (c *conn) limitWrite() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := time.Now().Add(c.writeTimeout)
+	if !c.end.IsZero() && c.end.Before(t) {
+		t = c.end
+	}
+	return c.uc.SetWriteDeadline(t)
+}
+
+// shutdown ends the input behind what has come, and leaves as long as within
+// to the reply being written, or to be written yet. Any goroutine may call it.
+func (c *conn) shutdown(within time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.end = time.Now().Add(within)
+	_ = c.uc.SetWriteDeadline(c.end)
+	_ = c.uc.CloseRead()
 }

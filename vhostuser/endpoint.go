@@ -55,6 +55,7 @@ type Endpoint struct {
 // timing has the bounds on what a peer can make us wait for.
 type timing struct {
 	write      time.Duration // a reply to leave
+	end        time.Duration // the last reply, once the endpoint is to end
 	ack        time.Duration // an acknowledgement to come
 	retry      time.Duration // between attempts at a full channel
 	backoffMin time.Duration // between attempts at connecting
@@ -62,7 +63,7 @@ type timing struct {
 }
 
 var defaultTiming = timing{
-	write: 10 * time.Second, ack: 5 * time.Second, retry: time.Second,
+	write: 10 * time.Second, end: time.Second, ack: 5 * time.Second, retry: time.Second,
 	backoffMin: 100 * time.Millisecond, backoffMax: 5 * time.Second,
 }
 
@@ -189,7 +190,8 @@ func (e *Endpoint) session(ctx context.Context, uc *net.UnixConn) error {
 	// The session finds the end of its input, and the front end that of the
 	// connection once the rings have stopped: QEMU then reads from them how far
 	// they got.
-	defer context.AfterFunc(ctx, func() { _ = uc.CloseRead() })()
+	c := newConn(uc, e.times.write)
+	defer context.AfterFunc(ctx, func() { c.shutdown(e.times.end) })()
 	defer uc.Close()
 	pid := peerPID(uc)
 	e.state.Sessions++
@@ -197,8 +199,8 @@ func (e *Endpoint) session(ctx context.Context, uc *net.UnixConn) error {
 	e.log.Infof("front end connected (process %d)", pid)
 
 	n := &notifier{log: e.log, timeout: e.times.ack, retry: e.times.retry}
-	s := newSession(newConn(uc, e.times.write), e.backend, e.log, e.publish, n)
-	err := s.run()
+	s := newSession(c, e.backend, e.log, e.publish, n)
+	err := s.run(ctx)
 
 	switch {
 	case ctx.Err() != nil:

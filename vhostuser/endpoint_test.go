@@ -29,12 +29,17 @@ type served struct {
 
 func serve(t *testing.T, o Options) *served {
 	t.Helper()
+	return serveWith(t, o, shortTiming)
+}
+
+func serveWith(t *testing.T, o Options, times timing) *served {
+	t.Helper()
 	s := &served{b: newFake(t), log: &testLog{}, path: o.Path}
 	o.Backend, o.Log = s.b, s.log
 	var err error
 	s.Endpoint, err = Open(o)
 	must(t, err)
-	s.times = shortTiming
+	s.times = times
 	ctx, cancel := context.WithCancel(t.Context())
 	end := make(chan error, 1)
 	go func() { end <- s.Serve(ctx) }()
@@ -143,6 +148,56 @@ func TestShutdown(t *testing.T) {
 	}
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Lstat(socket) = %v, want it removed", err)
+	}
+}
+
+// TestShutdownOfStuck: nothing that a front end does, or does not do, holds up
+// the end of the program by as long as it holds up a session.
+func TestShutdownOfStuck(t *testing.T) {
+	times := defaultTiming
+	times.write = time.Minute
+	for _, c := range []struct {
+		name string
+		do   func(c *frontendtest.Conn) error // until the connection ends
+	}{
+		{"does not read", func(c *frontendtest.Conn) (err error) {
+			for err == nil {
+				err = c.Send(wire.GetFeatures, 0, nil)
+			}
+			return err
+		}},
+		{"sends without end", func(c *frontendtest.Conn) (err error) {
+			for err == nil {
+				err = c.Send(wire.SetVringNum, 0, state(0, 256))
+			}
+			return err
+		}},
+		{"stops within a header", func(c *frontendtest.Conn) error { return c.SendRaw([]byte{1, 0, 0}) }},
+		{"stops within a payload", func(c *frontendtest.Conn) error {
+			return c.SendRaw(append(wire.Header{Request: uint32(wire.SetFeatures), Flags: wire.Version, Size: 8}.Append(nil), 1, 2))
+		}},
+		{"sends nothing", func(*frontendtest.Conn) error { return nil }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := serveWith(t, Options{Path: filepath.Join(t.TempDir(), "s")}, times)
+			conn := frontendtest.MustDial(t, s.path)
+			must(t, conn.Sync())
+			conn.Timeout = 30 * time.Second
+			stuck := make(chan error, 1)
+			go func() { stuck <- c.do(conn) }()
+			// Sockets are full after far less; a machine that is slow is a bit
+			// further from it, and the test no less valid.
+			time.Sleep(100 * time.Millisecond)
+			begin := time.Now()
+			must(t, s.stop())
+			if d := time.Since(begin); d > 5*time.Second {
+				t.Errorf("Serve took %s to end, want %s and little more", d, times.end)
+			}
+			<-stuck
+			if snap := s.Snapshot(); snap.Connected || snap.LastEnd != "shut down" {
+				t.Errorf("Snapshot() = %+v, want the session shut down", snap)
+			}
+		})
 	}
 }
 

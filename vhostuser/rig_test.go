@@ -66,7 +66,7 @@ type rig struct {
 
 // shortTiming makes waits for a stuck peer short.
 var shortTiming = timing{
-	write: 200 * time.Millisecond, ack: 100 * time.Millisecond, retry: 20 * time.Millisecond,
+	write: 200 * time.Millisecond, end: 100 * time.Millisecond, ack: 100 * time.Millisecond, retry: 20 * time.Millisecond,
 	backoffMin: time.Millisecond, backoffMax: 20 * time.Millisecond,
 }
 

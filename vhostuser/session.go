@@ -1,6 +1,7 @@
 package vhostuser
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -56,15 +57,16 @@ func newSession(c *conn, b Backend, log Logger, publish func(*session), n *notif
 }
 
 // run serves the connection until it ends, gives everything back and returns
-// why: io.EOF when the front end closed it between two messages.
-func (s *session) run() error {
+// why: io.EOF when the front end closed it between two messages. No message is
+// begun once ctx is done, however many have come.
+func (s *session) run(ctx context.Context) error {
 	// A front end can truncate the file behind its memory, after which whoever
 	// touches that memory, such as a backend that starts a ring, gets SIGBUS.
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	s.backend.Attach(s.notifier)
 	defer s.release()
 	s.publish(s)
-	for {
+	for ctx.Err() == nil {
 		m, err := s.conn.read()
 		if err != nil {
 			return err
@@ -75,6 +77,7 @@ func (s *session) run() error {
 			return err
 		}
 	}
+	return ctx.Err()
 }
 
 // release detaches the backend and frees what the front end had sent.

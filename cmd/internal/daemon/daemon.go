@@ -71,13 +71,17 @@ func Open(s *config.Settings, log *logrus.Logger) (*Daemon, error) {
 	return d, nil
 }
 
-// Close detaches the front ends, port by port, removes their sockets and ends
-// the switch.
+// Close detaches the front ends, removes their sockets and ends the switch.
 func (d *Daemon) Close() {
 	d.mu.Lock()
 	ports := d.ports
 	d.ports = nil
 	d.mu.Unlock()
+	for _, p := range ports {
+		if p.stop != nil {
+			p.stop() // all at once: each front end may take its time
+		}
+	}
 	for _, p := range ports {
 		d.remove(p)
 	}
