@@ -27,7 +27,6 @@ func (p *Port) Attach(fe interface{ ConfigChanged() }) {
 	defer p.mu.Unlock()
 	p.frontend = fe
 	p.askFilter()
-	p.engine.log.Infof("port %s: front end connected", p.name)
 }
 
 // Detach ends the use of the port by a front end.
@@ -45,7 +44,6 @@ func (p *Port) Detach() {
 	p.forget()
 	p.compile()
 	p.engine.fdb.Flush(p.id)
-	p.engine.log.Infof("port %s: front end disconnected", p.name)
 }
 
 // SetFeatures takes the features the driver acknowledged. Repeating them while
