@@ -123,8 +123,14 @@ func TestSuperFrames(t *testing.T) {
 				hdr.Flags = virtio.HdrDataValid
 			}
 			want := s.Segments(size.mss)
-			if len(got.frames) != len(want) || f.Segments() != len(want) {
-				t.Fatalf("%s: %d segments, Segments() = %d, want %d", what, len(got.frames), f.Segments(), len(want))
+			if len(got.frames) != len(want) {
+				t.Fatalf("%s: %d segments, want %d", what, len(got.frames), len(want))
+			}
+			header, payload, mss := f.Split()
+			for k, seg := range want {
+				if n := header + min(mss, payload-k*mss); n != len(seg) {
+					t.Fatalf("%s: Split() = %d, %d, %d, so segment %d has %d bytes; want %d", what, header, payload, mss, k, n, len(seg))
+				}
 			}
 			for k, seg := range got.frames {
 				if !bytes.Equal(seg.b, want[k]) {

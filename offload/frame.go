@@ -140,11 +140,11 @@ func (f *Frame) parse() {
 	}
 }
 
-// Segments returns how many segments a super-frame is split into. It holds
-// after Admit.
-func (f *Frame) Segments() int {
-	size := max(1, int(f.Hdr.GSOSize))
-	return (f.Len - int(f.Hdr.HdrLen) + size - 1) / size
+// Split returns the lengths in bytes of what a super-frame is split into: the
+// header of each segment, the payload of all, and that of each but the last,
+// above 0. It holds after Admit.
+func (f *Frame) Split() (header, payload, size int) {
+	return int(f.Hdr.HdrLen), f.Len - int(f.Hdr.HdrLen), int(f.Hdr.GSOSize)
 }
 
 // IsSuper reports whether the frame is to be segmented somewhere. It holds

@@ -69,7 +69,7 @@ func (q *rxQueue) put(s *shard, f *offload.Frame, st *portState) bool {
 		v = q.copyWhole(f)
 	// Half of a super-frame's segments would be worse than none: the sender
 	// has to send the others again.
-	case f.IsSuper() && !q.ahead(min(f.Segments(), q.ring.Size()/2)):
+	case f.IsSuper() && !q.fits(f):
 		v = offload.NoRoom
 	default:
 		v = s.worker.Deliver(f, &st.receiver, q)
@@ -208,12 +208,34 @@ func (q *rxQueue) gather() bool {
 	}
 }
 
-// ahead takes chains from the ring until n are at hand, and reports whether
-// there are as many.
-func (q *rxQueue) ahead(n int) bool {
-	for len(q.batch.Chains)-q.pos < n {
-		if !q.refill() {
-			return false
+// fits takes chains from the ring until those at hand have room for all segments
+// of a super-frame, and reports false if the ring has too few at the moment.
+//
+// It is true, too, if there is no use in waiting for more: drivers post buffers
+// when half of them are used up, some no earlier, so half of the ring is all that
+// can be relied on.
+func (q *rxQueue) fits(f *offload.Frame) bool {
+	k := q.pos
+	for header, left, mss := f.Split(); left > 0; left -= mss {
+		for want := q.hdrLen + header + min(left, mss); want > 0; k++ {
+			for k == len(q.batch.Chains) {
+				if k-q.pos >= q.ring.Size()/2 {
+					return true
+				}
+				had := q.pos
+				if !q.refill() {
+					return false
+				}
+				if had > 0 {
+					// What was at hand was taken again: it may not be the same.
+					return q.fits(f)
+				}
+			}
+			room := capacity(q.batch.Writable(q.batch.Chains[k]))
+			if room < q.hdrLen || room < want && !q.mergeable {
+				return true // no more of them would help
+			}
+			want -= room
 		}
 	}
 	return true
