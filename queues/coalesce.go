@@ -76,7 +76,7 @@ func (q *rxQueue) deliverCoalesced(s *shard, l *outList) []uint16 {
 		switch {
 		case !q.running():
 			q.count.drops[dropRxStopped]++
-		case q.putOne(s, i, l.st):
+		case q.put(s, s.frames[i&^flooded], l.st):
 		case q.stalled || i&flooded != 0:
 			q.count.drops[dropRxFull]++
 		default:

@@ -85,29 +85,53 @@ func (s *shard) resolve(q *txQueue, f *offload.Frame, i int) dropReason {
 			return dropTxNoPort
 		}
 		if p := ports[r.port]; p != nil {
-			if st := p.state.Load(); s.offer(q, p, st, f, i, 0) {
+			if st := p.state.Load(); s.takes(st, f) {
+				s.send(q, st, f, i, 0)
 				r.to = st
 			}
 		}
 		return dropNone
 	}
-	for _, p := range ports {
-		if p != nil && p != q.port {
-			s.offer(q, p, p.state.Load(), f, i, flooded)
-		}
-	}
+	s.flood(q, ports, f, i)
 	return dropNone
 }
 
-// offer queues frame i for p if p takes frames with its addresses, and reports
-// whether it does. mark is 0 or flooded.
-func (s *shard) offer(q *txQueue, p *switchPort, st *portState, f *offload.Frame, i int, mark uint16) bool {
-	if why := st.refuses(f.Ethernet()); why != dropNone {
-		s.out.list(p.rx[0]).reject(why)
-		return false
+// flood queues frame i for all ports but its sender's. If there is one alone that
+// takes it, which is always so in a switch of two ports, the frame may wait there
+// as any other.
+func (s *shard) flood(q *txQueue, ports []*switchPort, f *offload.Frame, i int) {
+	var first *portState
+	several := false
+	for _, p := range ports {
+		if p == nil || p == q.port {
+			continue
+		}
+		st := p.state.Load()
+		switch {
+		case !s.takes(st, f):
+			continue
+		case first == nil:
+			first = st
+			continue
+		case !several:
+			several = true
+			s.send(q, first, f, i, flooded)
+		}
+		s.send(q, st, f, i, flooded)
 	}
-	s.send(q, st, f, i, mark)
-	return true
+	if first != nil && !several {
+		s.send(q, first, f, i, 0)
+	}
+}
+
+// takes reports whether a port takes frames with f's addresses, and counts f if
+// it does not.
+func (s *shard) takes(st *portState, f *offload.Frame) bool {
+	why := st.refuses(f.Ethernet())
+	if why != dropNone {
+		s.out.list(st.port.rx[0]).reject(why)
+	}
+	return why == dropNone
 }
 
 // send queues frame i for a receive queue.

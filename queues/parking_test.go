@@ -48,6 +48,48 @@ func TestFrameWaitsForRoom(t *testing.T) {
 	}
 }
 
+// A broadcast, and a frame for an unknown address, wait too if there is but one
+// port they can go to: the first of a conversation is an ARP request. They do so
+// behind the frames that wait already, and no longer than those.
+func TestFloodWaitsForRoom(t *testing.T) {
+	e, from, to := parkingScene(t)
+	down := plug(t, e, 3, nicOptions{})
+	down.port.SetLink(false)
+	from.send(0, virtio.NetHdr{}, numbered(from, to, 0))
+	for i, dst := range []virtio.MAC{broadcast, otherMAC} {
+		b := numbered(from, to, i+1)
+		copy(b, dst[:])
+		from.send(0, virtio.NetHdr{}, b)
+	}
+	to.silent(0)
+	for i := range 3 {
+		to.rx(0).room(2048)
+		if got := numberOf(to.recv(0)); got != i {
+			t.Fatalf("received frame %d, want %d", got, i)
+		}
+	}
+	from.reaped(0)
+	if d := to.dropped(); len(d) != 0 {
+		t.Errorf("drops %v, want none", d)
+	}
+	want := Traffic{Unicast: Frames{2, 120}, Broadcast: Frames{1, 60}}
+	if got := to.port.Received(); got != want {
+		t.Errorf("received %+v, want %+v", got, want)
+	}
+
+	from.send(0, virtio.NetHdr{}, frame(broadcast, from.mac, 60))
+	e.start = e.start.Add(-2 * parkLimit)
+	from.reaped(0)
+	to.drops(dropRxFull, 1)
+
+	// With two that take it, it does not wait for either.
+	down.port.SetLink(true)
+	from.send(0, virtio.NetHdr{}, frame(broadcast, from.mac, 60))
+	from.reaped(0)
+	to.drops(dropRxFull, 2)
+	down.recv(0)
+}
+
 func TestWaitingFramesArriveInOrder(t *testing.T) {
 	_, from, to := parkingScene(t)
 	sent, got := 0, []int{}

@@ -43,7 +43,7 @@ func (q *rxQueue) deliver(s *shard, l *outList) []uint16 {
 			q.count.drops[dropRxStopped] += uint64(len(l.frames) - k)
 			break
 		}
-		if !q.putOne(s, i, l.st) {
+		if !q.put(s, s.frames[i&^flooded], l.st) {
 			if !q.stalled && i&flooded == 0 {
 				return l.frames[k:]
 			}
@@ -62,7 +62,7 @@ func (q *rxQueue) open(st *portState) bool {
 // put delivers a frame or counts why it cannot. It reports false, and has done
 // nothing, if the ring has too few buffers at the moment.
 func (q *rxQueue) put(s *shard, f *offload.Frame, st *portState) bool {
-	before := q.count.packets
+	packets, bytes := q.count.packets, q.count.bytes
 	var v offload.Verdict
 	switch {
 	case f.Whole(&st.receiver):
@@ -74,30 +74,18 @@ func (q *rxQueue) put(s *shard, f *offload.Frame, st *portState) bool {
 	default:
 		v = s.worker.Deliver(f, &st.receiver, q)
 	}
+	if h := f.Ethernet(); h.ToGroup() {
+		q.count.groups.add(h.DstMAC(), q.count.packets-packets, q.count.bytes-bytes)
+	}
 	switch {
 	case v == offload.OK:
 		q.stalled = false
-	case v == offload.NoRoom && q.refusal == dropRxFull && q.count.packets == before:
+	case v == offload.NoRoom && q.refusal == dropRxFull && q.count.packets == packets:
 		return false
 	default:
 		q.count.drops[q.whyDropped(v)]++
 	}
 	return true
-}
-
-// putOne is put for frame i of the shard's batch, which may be flooded; frames
-// to groups are, always.
-func (q *rxQueue) putOne(s *shard, i uint16, st *portState) bool {
-	if i&flooded == 0 {
-		return q.put(s, s.frames[i], st)
-	}
-	f := s.frames[i&^flooded]
-	packets, bytes := q.count.packets, q.count.bytes
-	ok := q.put(s, f, st)
-	if h := f.Ethernet(); h.ToGroup() {
-		q.count.groups.add(h.DstMAC(), q.count.packets-packets, q.count.bytes-bytes)
-	}
-	return ok
 }
 
 // countDrops counts frames that were to be delivered here.
