@@ -3,6 +3,7 @@ package nvgre
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -11,8 +12,9 @@ import (
 	"vhost-user-nvgre/guest-tests/rig"
 )
 
-// filter has a receive filter for an inner address, which is the NIC's own, so
-// that plain frames have the address too, in their only header.
+// filter has receive filters for an inner address, with and without a VLAN. It
+// is the NIC's own, so that plain frames have the address too, in their only
+// header.
 func (s *scene) filter(ctx context.Context, t *testing.T) {
 	back := &rig.Pair{A: s.on.B, B: s.on.A}
 	if err := back.B.SetQueuePairs(ctx, pairs); err != nil {
@@ -26,25 +28,32 @@ func (s *scene) filter(ctx context.Context, t *testing.T) {
 	}
 	base := s.between(ctx, t, back, packet{payload: pattern(500)})
 	mine, other := base.dst, net.HardwareAddr{2, 0, 0, 0, 0, 2}
+	const vlan = 7
 	var frames []rawframe.Frame
-	matching := uint64(0)
+	var untagged, tagged uint64 // that have the address
 	for _, p := range families() {
 		p.payload, p.src, p.dst = base.payload, base.src, base.dst
 		inner := 14 + 20 + 8
 		if p.outer6 {
 			inner += 20
 		}
-		to := func(mac net.HardwareAddr) []byte {
+		to := func(mac net.HardwareAddr, vlan uint16) []byte {
+			p.vlan = vlan
 			b := bytes.Clone(p.whole(t).Data)
 			copy(b[inner:], mac)
 			return b
 		}
-		plain := to(mine)[inner:]
+		plain := to(mine, 0)[inner:]
 		copy(plain[6:], p.src)
-		frames = append(frames, rawframe.Frame{Data: to(mine)}, rawframe.Frame{Data: to(other)}, rawframe.Frame{Data: plain})
-		matching++
+		elsewhere := to(mine, 0)
+		elsewhere[inner-4]++ // in another virtual subnet, of which filters know nothing
+		for _, b := range [][]byte{to(mine, 0), elsewhere, to(mine, vlan), to(mine, vlan+1), to(other, 0), to(other, vlan), plain} {
+			frames = append(frames, rawframe.Frame{Data: b})
+		}
+		untagged += 2
+		tagged++
 	}
-	arrive := func(when string, steered bool) {
+	arrive := func(when string, want uint64) {
 		t.Helper()
 		var got []rawframe.Frame
 		counted, _, _, err := s.Observe(ctx, func() (err error) {
@@ -66,10 +75,6 @@ func (s *scene) filter(ctx context.Context, t *testing.T) {
 				t.Errorf("%s: a frame of %d bytes arrived %d times, was sent %d times", when, len(f.Data), n, sent)
 			}
 		}
-		want := uint64(0)
-		if steered {
-			want = matching
-		}
 		t.Logf("%s: %d frames on queue 0, %d on queue 1", when, queue[0], queue[1])
 		// What the guest's stack hears besides comes on queue 0.
 		if queue[1] != want || queue[0] < uint64(len(frames))-want {
@@ -85,17 +90,24 @@ func (s *scene) filter(ctx context.Context, t *testing.T) {
 		return out
 	}
 
-	arrive("without filters", false)
+	all := untagged + 2*tagged // of two VLANs
+	arrive("without filters", 0)
 	if out := ctl("filter", "add", "a-on", mine.String(), "1", "--inner"); out != "filter 1 leads to queue 1\n" {
 		t.Errorf("filter add: %q", out)
 	}
-	arrive("with a filter", true)
+	arrive("with a filter", all)
 	ctl("offload", "set", "a-on", "nvgre=off")
-	arrive("with a filter, NVGRE off", false)
+	arrive("with a filter, NVGRE off", 0)
 	ctl("offload", "set", "a-on", "nvgre=on")
-	arrive("with a filter, NVGRE on again", true)
+	arrive("with a filter, NVGRE on again", all)
 	ctl("filter", "del", "a-on", "1")
-	arrive("after the filter", false)
+	ctl("filter", "add", "a-on", mine.String(), "1", "--inner", "--vlan", fmt.Sprint(vlan))
+	arrive("with a filter for a VLAN", tagged)
+	ctl("filter", "add", "a-on", mine.String(), "1", "--inner", "--vlan", "none")
+	arrive("with another for untagged frames", tagged+untagged)
+	ctl("filter", "del", "a-on", "1")
+	ctl("filter", "del", "a-on", "2")
+	arrive("after the filters", 0)
 	if out := ctl("filter", "list", "a-on"); strings.Count(out, "\n") != 1 {
 		t.Errorf("filter list afterwards:\n%s", out)
 	}

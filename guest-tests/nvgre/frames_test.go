@@ -23,6 +23,7 @@ const (
 type packet struct {
 	outer6, inner6 bool
 	udp            bool
+	vlan           uint16 // of a tag in the inner Ethernet header, 0 for none
 	payload        []byte
 	src, dst       net.HardwareAddr // outer
 }
@@ -96,16 +97,22 @@ func (p packet) build(t *testing.T) (b []byte, transportAt int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	buf := gopacket.NewSerializeBuffer()
-	err = gopacket.SerializeLayers(
-		buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
+	list := []gopacket.SerializableLayer{
 		&layers.Ethernet{SrcMAC: p.src, DstMAC: p.dst, EthernetType: etherType(p.outer6)},
 		outer,
 		&layers.GRE{KeyPresent: true, Key: vsid<<8 | flowID, Protocol: layers.EthernetTypeTransparentEthernetBridging},
-		&layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, DstMAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}, EthernetType: etherType(p.inner6)},
-		inner, transport, gopacket.Payload(p.payload),
-	)
-	if err != nil {
+	}
+	eth := &layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, DstMAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}, EthernetType: etherType(p.inner6)}
+	list = append(list, eth)
+	tag := 0
+	if p.vlan != 0 {
+		tag = 4
+		eth.EthernetType = layers.EthernetTypeDot1Q
+		list = append(list, &layers.Dot1Q{VLANIdentifier: p.vlan, Type: etherType(p.inner6)})
+	}
+	list = append(list, inner, transport, gopacket.Payload(p.payload))
+	buf := gopacket.NewSerializeBuffer()
+	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, list...); err != nil {
 		t.Fatal(err)
 	}
 	length := func(six bool) int {
@@ -114,7 +121,7 @@ func (p packet) build(t *testing.T) (b []byte, transportAt int) {
 		}
 		return 20
 	}
-	return buf.Bytes(), 14 + length(p.outer6) + 8 + 14 + length(p.inner6)
+	return buf.Bytes(), 14 + length(p.outer6) + 8 + 14 + tag + length(p.inner6)
 }
 
 // whole returns the packet as one that is finished.

@@ -115,7 +115,7 @@ func TestNVGRE(t *testing.T) {
 			t.Run("partial checksum", func(t *testing.T) { s.partialChecksum(ctx, t) })
 			t.Run("bad frames", func(t *testing.T) { s.badFrames(ctx, t) })
 			t.Run("gretap", func(t *testing.T) { s.gretap(ctx, t) })
-			// Shows: NDIS-067, NDIS-070, NDIS-073, NDIS-216
+			// Shows: NDIS-067, NDIS-070, NDIS-072, NDIS-073, NDIS-216, NDIS-219, NDIS-222, NDIS-223
 			t.Run("filter", func(t *testing.T) { s.filter(ctx, t) })
 			s.CheckQuiet(t)
 		})
