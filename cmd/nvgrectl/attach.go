@@ -34,7 +34,8 @@ socket SOCKET. With --list, show the NICs of this daemon's ports that QEMU has.
 
 The NIC has the port's queue pairs, MAC address, MTU and speed. The guest's
 memory must be shared (share=on), and there must be room on a bus that takes
-devices at run time: pc has it, in q35 a free pcie-root-port named by --bus.
+devices at run time: pc has it; q35 needs a free pcie-root-port, of which the
+first is taken.
 
 Front ends:
   netdev  virtio-net-pci with -netdev vhost-user
@@ -84,7 +85,7 @@ If anything fails, nothing is left in QEMU.`,
 	f.BoolVar(&asJSON, "json", false, "with --list, print JSON: port, id, device, netdev, chardev, socket, connected of each")
 	f.StringVar((*string)(&n.FrontEnd), "front-end", string(hotplug.Netdev), "device the guest sees: netdev or device")
 	f.StringVar(&n.ID, "id", "", "id of the device in QEMU (default: nvgre- and the port's name)")
-	f.StringVar(&n.Bus, "bus", "", "bus of the guest to plug it into (default: QEMU chooses)")
+	f.StringVar(&n.Bus, "bus", "", "bus of the guest to plug it into (default: a free pcie-root-port, else QEMU chooses)")
 	f.StringVar(&n.Addr, "addr", "", "slot on the bus, such as 5.0 (default: QEMU chooses)")
 	// It fails only for a flag there is not.
 	_ = attach.RegisterFlagCompletionFunc("front-end", cobra.FixedCompletions(

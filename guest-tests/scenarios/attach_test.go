@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,7 +45,12 @@ func TestAttach(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		guests = append(guests, harness.Guest{Name: name, QEMU: age, CPUs: 2, Args: monitorArgs(path)})
+		args := monitorArgs(path)
+		if age == lab.NewQEMU {
+			// A machine whose root bus takes nothing at run time.
+			args = append(args, "-machine", "q35", "-device", "pcie-root-port,id=hotplug0,slot=1")
+		}
+		guests = append(guests, harness.Guest{Name: name, QEMU: age, CPUs: 2, Args: args})
 		hosts = append(hosts, &host{Daemon: d, qmp: path})
 	}
 	var young, old *host
@@ -61,6 +67,7 @@ func TestAttach(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		young.refuse(ctx, t, "Bus 'nonesuch' not found", "--bus", "nonesuch", "new")
 		young.refuse(ctx, t, "there is no such port", "nonesuch")
+		young.refuse(ctx, t, "Bus 'pcie.0' does not support hotplugging; this machine takes devices at run time only in free root ports", "--bus", "pcie.0", "new")
 		old.refuse(ctx, t, "has no vhost-user-test-device-pci", "--front-end", "device", "new")
 		young.checkClean(ctx, t)
 		old.checkClean(ctx, t)
@@ -106,6 +113,18 @@ func (h *host) attach(ctx context.Context, t *testing.T, n int, port string, opt
 	out, err := h.Ctl(ctx, "attach", "--list", "--qmp", h.qmp)
 	if err != nil {
 		t.Fatal(err)
+	}
+	asJSON, err := h.Ctl(ctx, "attach", "--list", "--json", "--qmp", h.qmp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []struct {
+		Port      string `json:"port"`
+		ID        string `json:"id"`
+		Connected bool   `json:"connected"`
+	}
+	if err := json.Unmarshal([]byte(asJSON), &list); err != nil || len(list) != 1 || list[0].Port != port || list[0].ID != "nvgre-"+port || !list[0].Connected {
+		t.Errorf("attach --list --json after attaching %s: %v, %+v", port, err, list)
 	}
 	if want := port + " "; !strings.Contains(out, "\n"+want) || !strings.Contains(out, " connected ") {
 		t.Errorf("attach --list after attaching %s prints\n%s", port, out)

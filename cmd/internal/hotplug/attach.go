@@ -34,7 +34,13 @@ func (q *QEMU) Attach(ctx context.Context, n *NIC) error {
 	if err != nil {
 		return err
 	}
-	steps := q.steps(n, msix)
+	placed := *n
+	if n.Bus == "" {
+		if placed.Bus, err = q.freeRootPort(ctx); err != nil {
+			return err
+		}
+	}
+	steps := q.steps(&placed, msix)
 	for i, s := range steps {
 		if err := ctx.Err(); err != nil {
 			return q.undo(ctx, steps[:i], err)
@@ -43,7 +49,7 @@ func (q *QEMU) Attach(ctx context.Context, n *NIC) error {
 		switch {
 		case err == nil:
 		case refusal(err) != nil:
-			return q.undo(ctx, steps[:i], err)
+			return q.undo(ctx, steps[:i], explainBus(err))
 		default: // It may have taken effect, or may yet.
 			return q.undo(ctx, steps[:i+1], err)
 		}

@@ -28,6 +28,7 @@ type fakeQEMU struct {
 	memType string
 	dimms   string
 	noTest  bool // no vhost-user-test-device-pci
+	q35     bool // the root bus takes nothing at run time
 	guest   string
 	never   bool // the daemon does not connect
 
@@ -200,6 +201,9 @@ func (f *fakeQEMU) effect(name string, args map[string]any) (reply, event string
 		}
 		delete(f.netdevs, id)
 	case "device_add":
+		if f.q35 && args["bus"] == nil {
+			return failure("GenericError", "Bus 'pcie.0' does not support hotplugging"), ""
+		}
 		f.devices[id] = args
 	case "device_del":
 		if f.devices[id] == nil {
@@ -266,6 +270,13 @@ func (f *fakeQEMU) list(path string) string {
 	if path == "/machine/peripheral" {
 		for _, id := range slices.Sorted(maps.Keys(f.devices)) {
 			children = append(children, fmt.Sprintf(`{"name": %q, "type": "child<%s>"}`, id, f.devices[id]["driver"]))
+		}
+	}
+	if bus := path[strings.LastIndex(path, "/")+1:]; path == "/machine/peripheral/"+bus+"/"+bus {
+		for _, id := range slices.Sorted(maps.Keys(f.devices)) {
+			if f.devices[id]["bus"] == bus {
+				children = append(children, fmt.Sprintf(`{"name": "child[0]", "type": "link<%s>"}`, f.devices[id]["driver"]))
+			}
 		}
 	}
 	return `"return": [` + strings.Join(children, ", ") + "]"

@@ -59,10 +59,7 @@ func (q *QEMU) devices(ctx context.Context) ([]Attached, error) {
 	}
 	var all []Attached
 	for _, folder := range []string{"/machine/peripheral", "/machine/peripheral-anon"} {
-		var children []struct {
-			Name string `json:"name"`
-			Type string `json:"type"`
-		}
+		var children []child
 		if err := q.execute(ctx, "qom-list", map[string]string{"path": folder}, &children); err != nil {
 			return nil, err
 		}

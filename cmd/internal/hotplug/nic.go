@@ -43,7 +43,9 @@ type NIC struct {
 	// With front end Device the daemon tells the guest itself.
 	MAC        string
 	MTU, Speed int
-	// Bus and Addr say where in the guest it goes; empty leaves it to QEMU.
+	// Bus and Addr say where in the guest it goes. An empty Bus is a free
+	// pcie-root-port if there is one, else, like an empty Addr, for QEMU to
+	// choose.
 	Bus, Addr string
 }
 
