@@ -30,24 +30,30 @@ func ShowOffloads(ctx context.Context, c *oid.Client, w io.Writer, operational [
 	}
 	fmt.Fprintln(t, head)
 	have, are := offloads(&hw), offloads(&now)
+	nothing := true
 	for i, row := range have {
+		nothing = nothing && row.value == "-"
 		fmt.Fprintf(t, "%s\t%s\t%s", row.name, row.value, are[i].value)
 		if operational != nil {
 			state := inForce(operational, row.status)
-			if row.value == "-" && state != "" {
+			if row.value == "-" {
 				state = "-" // the driver has not negotiated it
 			}
 			fmt.Fprintf(t, "\t%s", state)
 		}
 		fmt.Fprintln(t)
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil || !nothing {
+		return err
+	}
+	_, err := fmt.Fprintln(w, "\nNo driver has negotiated an offload: there is nothing to configure yet.")
+	return err
 }
 
 // inForce returns how an offload stands in a port's status.
 func inForce(operational []string, name string) string {
 	if name == "" {
-		return "" // which is done for whoever asks
+		return "on" // which is done for whoever asks
 	}
 	for _, o := range operational {
 		if families, ok := strings.CutPrefix(o, name+":"); ok {

@@ -19,18 +19,19 @@ import (
 	"vhost-user-nvgre/virtio"
 )
 
-type path struct{ hub *oid.Hub }
-
-func (*path) Driver() (uint64, virtio.Features) {
-	return 1, virtio.FeatureCSUM | virtio.FeatureGuestCSUM | virtio.FeatureHostTSO4 | virtio.FeatureGuestTSO4
+type path struct {
+	hub    *oid.Hub
+	driver virtio.Features
 }
-func (*path) Apply(_, _ *adapter.Setting) error  { return nil }
-func (*path) Persist(adapter.Keywords) error     { return nil }
-func (*path) Moderation() (can, on bool)         { return false, false }
-func (*path) Moderate(bool)                      {}
-func (*path) Statistics() ndis.Statistics        { return ndis.Statistics{OutUcastPkts: 3} }
-func (*path) RSCStatistics() ndis.RSCStatistics  { return ndis.RSCStatistics{CoalesceEvents: 7} }
-func (p *path) Indicate(s ndis.Status, b []byte) { p.hub.Indicate(s, b) }
+
+func (p *path) Driver() (uint64, virtio.Features) { return 1, p.driver }
+func (*path) Apply(_, _ *adapter.Setting) error   { return nil }
+func (*path) Persist(adapter.Keywords) error      { return nil }
+func (*path) Moderation() (can, on bool)          { return false, false }
+func (*path) Moderate(bool)                       {}
+func (*path) Statistics() ndis.Statistics         { return ndis.Statistics{OutUcastPkts: 3} }
+func (*path) RSCStatistics() ndis.RSCStatistics   { return ndis.RSCStatistics{CoalesceEvents: 7} }
+func (p *path) Indicate(s ndis.Status, b []byte)  { p.hub.Indicate(s, b) }
 
 type quiet struct{}
 
@@ -40,13 +41,16 @@ func (quiet) Debugf(string, ...any) {}
 // adapter.
 func connect(t *testing.T) (*oid.Client, *adapter.Adapter) {
 	t.Helper()
-	return connectTo(t, adapter.Config{QueuePairs: 4, Limits: offload.DefaultLimits(), Coalescing: true, VMQueues: 3, Keywords: adapter.Keywords{"*RssOrVmqPreference": 1}})
+	return connectTo(t, driver, adapter.Config{QueuePairs: 4, Limits: offload.DefaultLimits(), Coalescing: true, VMQueues: 3, Keywords: adapter.Keywords{"*RssOrVmqPreference": 1}})
 }
 
+// driver is what a guest's driver has negotiated.
+const driver = virtio.FeatureCSUM | virtio.FeatureGuestCSUM | virtio.FeatureHostTSO4 | virtio.FeatureGuestTSO4
+
 // connectTo returns a client of a real adapter, and that adapter.
-func connectTo(t *testing.T, cfg adapter.Config) (*oid.Client, *adapter.Adapter) {
+func connectTo(t *testing.T, driver virtio.Features, cfg adapter.Config) (*oid.Client, *adapter.Adapter) {
 	t.Helper()
-	p := &path{}
+	p := &path{driver: driver}
 	a, err := adapter.New(cfg, p)
 	if err != nil {
 		t.Fatal(err)
@@ -160,6 +164,8 @@ func TestOffloads(t *testing.T) {
 		"receive checksum TCP/IPv4 on on on",
 		"large send (LSOv2) IPv6 - - -",
 		"receive coalescing IPv4 on - -",
+		"transmit checksum TCP/IPv4 on on on",
+		"transmit checksum TCP/IPv6 on on on",
 		"NVGRE receive checksum all all all",
 	} {
 		if !slices.ContainsFunc(strings.Split(out.String(), "\n"), func(l string) bool { return strings.Join(strings.Fields(l), " ") == line }) {
@@ -179,5 +185,19 @@ func TestOffloads(t *testing.T) {
 	}
 	if err := SetOffloads(t.Context(), c, []string{"nvgre=on", "nvgre=off"}); err == nil {
 		t.Error("a setting twice: no error")
+	}
+}
+
+// Without a driver there is a table all the same, and a word on why it is
+// empty.
+func TestNoDriver(t *testing.T) {
+	c, a := connectTo(t, 0, adapter.Config{QueuePairs: 4, Limits: offload.DefaultLimits()})
+	var out bytes.Buffer
+	st := a.Overview().Operational
+	if err := ShowOffloads(t.Context(), c, &out, st.Names()); err != nil {
+		t.Fatal(err)
+	}
+	if s := out.String(); strings.Contains(s, " on") || !strings.Contains(s, "NVGRE VMQ") || !strings.Contains(s, "\nNo driver has negotiated an offload") {
+		t.Errorf("got:\n%s\nwant nothing on, and why", s)
 	}
 }

@@ -15,7 +15,7 @@ import (
 )
 
 func TestShowRSS(t *testing.T) {
-	c, _ := connectTo(t, adapter.Config{QueuePairs: 4, Limits: offload.DefaultLimits()})
+	c, _ := connectTo(t, driver, adapter.Config{QueuePairs: 4, Limits: offload.DefaultLimits()})
 	show := func(want ...string) {
 		t.Helper()
 		var out bytes.Buffer
@@ -61,7 +61,7 @@ func TestShowRSS(t *testing.T) {
 // either version.
 func TestSetRSS(t *testing.T) {
 	for _, v2 := range []bool{false, true} {
-		c, a := connectTo(t, adapter.Config{QueuePairs: 4, Limits: offload.DefaultLimits(), RSSv2: v2})
+		c, a := connectTo(t, driver, adapter.Config{QueuePairs: 4, Limits: offload.DefaultLimits(), RSSv2: v2})
 		theKey := toeplitz.DefaultKey()
 		other := "01:" + strings.Repeat("00", ndis.HashKeySize-1)
 		otherKey := theKey
@@ -113,7 +113,7 @@ func TestSetRSS(t *testing.T) {
 // Nonsense is refused with its name and what would be right, and changes
 // nothing.
 func TestSetRSSRefused(t *testing.T) {
-	c, a := connectTo(t, adapter.Config{QueuePairs: 4, Limits: offload.DefaultLimits()})
+	c, a := connectTo(t, driver, adapter.Config{QueuePairs: 4, Limits: offload.DefaultLimits()})
 	if err := SetRSS(t.Context(), c, 1, []string{"queues=2"}); err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestSetRSSRefused(t *testing.T) {
 	if a.Setting() != before {
 		t.Errorf("after refusals: %+v, want %+v", a.Setting(), before)
 	}
-	one, _ := connectTo(t, adapter.Config{QueuePairs: 1, Limits: offload.DefaultLimits()})
+	one, _ := connectTo(t, driver, adapter.Config{QueuePairs: 1, Limits: offload.DefaultLimits()})
 	filters, _ := connect(t)
 	for _, words := range []string{"queues=1", "off"} {
 		for c, want := range map[*oid.Client]string{one: "there is one receive queue only", filters: "receive filters in use, which exclude RSS"} {

@@ -54,7 +54,7 @@ func (a *Adapter) filterCapabilities() ndis.ReceiveFilterCapabilities {
 // whether they are in use.
 func (c *call) filtersThere() ndis.Status {
 	if c.a.cfg.VMQueues == 0 {
-		return c.fail(ndis.StatusNotSupported, "there are no receive filters")
+		return c.fail(ndis.StatusNotSupported, "there are no receive filters: the port has none without the setting vmq and a second queue pair")
 	}
 	return ndis.StatusSuccess
 }
