@@ -127,7 +127,7 @@ func TestVMQBesidesFiltersAndRSS(t *testing.T) {
 // A frame that waits for room goes where the filters say when there is some,
 // not where those said that were in force when it came.
 //
-// Shows: NDIS-216
+// Shows: NDIS-216, NDIS-231
 func TestVMQWaitingFrames(t *testing.T) {
 	e := newStill(t, 1)
 	a := plug(t, e, 1, nicOptions{})

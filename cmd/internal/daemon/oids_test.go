@@ -257,9 +257,10 @@ func TestOIDsLeaveSettingsAlone(t *testing.T) {
 	}
 }
 
-// Receive filters lead frames to the queue pairs of their queues.
+// Receive filters lead frames to the queue pairs of their queues, and ones that
+// were refused, or whose queue is gone, lead none.
 //
-// Shows: NDIS-204, NDIS-208, NDIS-210, NDIS-216
+// Shows: NDIS-204, NDIS-208, NDIS-210, NDIS-216, NDIS-228, NDIS-231
 func TestFiltersByOID(t *testing.T) {
 	r := run(t, func(dir string, s *config.Settings) {
 		b := portIn(dir, "b")
@@ -296,12 +297,27 @@ func TestFiltersByOID(t *testing.T) {
 	arrives("before the allocation is complete", 0)
 	method(ndis.OIDFilterAllocationComplete, &ndis.AllocationCompleteArray{Queues: []ndis.AllocationComplete{{QueueID: q.QueueID}}})
 	arrives("running", 1)
+
+	// A filter that has everything but room for its answer.
+	refused, other := p, virtio.MAC{2, 0, 0, 0, 0, 8}
+	refused.FilterID, refused.Fields = 0, []ndis.FilterField{ndis.DestinationIs(other, 0)}
+	in := refused.Encode()
+	resp, err := c.Do(t.Context(), adapter.Request{Type: adapter.Method, OID: ndis.OIDFilterSetFilter, Input: in, OutputLength: len(in) - 1})
+	if err != nil || resp.Status != ndis.StatusInvalidLength || resp.BytesNeeded != len(in) {
+		t.Errorf("filter without room for the answer: %s, %d bytes needed, %v; want %s, %d", resp.Status, resp.BytesNeeded, err, ndis.StatusInvalidLength, len(in))
+	}
+	f := frame(other, pa.Address(), 60)
+	a.TX[0].MustSend(t, virtio.NetHdr{}, f)
+	if got := b.RX[0].MustRecv(t); !slices.Equal(got.Data, f) {
+		t.Errorf("a refused filter: %x on queue 0, want %x", got.Data, f)
+	}
 	r.setOID(c, ndis.OIDFilterClearFilter, &ndis.ReceiveFilterClearParameters{QueueID: q.QueueID, FilterID: p.FilterID})
 	arrives("cleared", 0)
 	r.setOID(c, ndis.OIDFilterFreeQueue, &ndis.ReceiveQueueFreeParameters{QueueID: q.QueueID})
 	if err := c.Set(t.Context(), ndis.OIDFilterFreeQueue, &ndis.ReceiveQueueFreeParameters{QueueID: q.QueueID}); err == nil {
 		t.Error("a queue was freed twice")
 	}
+	arrives("queue freed", 0)
 }
 
 // RSS parameters set by OID reach the data path, and a wrong set does not.
