@@ -33,13 +33,14 @@ func (p *Port) Attach(fe interface{ ConfigChanged() }) {
 func (p *Port) Detach() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i := range p.slots {
-		p.stopQueue(i)
-	}
+	p.replaceMemory(&guestmem.Map{}, func() {
+		for i := range p.slots {
+			p.stopQueue(i)
+		}
+	})
 	p.frontend = nil
 	p.features, p.status, p.needsReset = 0, 0, false
 	p.slots = make([]slot, len(p.slots))
-	p.memory.Store(&guestmem.Map{})
 	p.ctrl.base = 0
 	p.forget()
 	p.compile()
@@ -75,13 +76,14 @@ func (p *Port) SetFeatures(f virtio.Features) error {
 func (p *Port) SetMemory(m *guestmem.Map) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.memory.Store(m)
-	for i := range p.slots {
-		q := p.queue(i)
-		q.mu.Lock()
-		q.remap(m)
-		q.mu.Unlock()
-	}
+	p.replaceMemory(m, func() {
+		for i := range p.slots {
+			q := p.queue(i)
+			q.mu.Lock()
+			q.remap(m)
+			q.mu.Unlock()
+		}
+	})
 }
 
 // StartQueue starts a ring.

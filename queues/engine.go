@@ -244,7 +244,7 @@ type faultAddress interface {
 func (e *Engine) fault(q *virtqueue, r any) {
 	if f, ok := r.(faultAddress); ok {
 		for _, p := range *e.ports.Load() {
-			if p != nil && p.memory.Load().Contains(f.Addr()) {
+			if p != nil && p.owns(f.Addr()) {
 				p.fail(vanished(f))
 				return
 			}

@@ -2,14 +2,17 @@ package queues
 
 import (
 	"bytes"
+	"reflect"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"vhost-user-nvgre/virtio"
+	"vhost-user-nvgre/virtio/guestmem"
 	"vhost-user-nvgre/virtio/vringtest"
 )
 
@@ -228,6 +231,44 @@ func TestTruncatedWhileFramesWait(t *testing.T) {
 		}
 		gone.drops(dropRxFault, 1)
 		later.drops(dropRxFault, 1)
+	}
+}
+
+// faultAt is a fault at an address of this process.
+type faultAt uintptr
+
+func (f faultAt) Error() string { return "fault" }
+func (f faultAt) Addr() uintptr { return uintptr(f) }
+
+// A front end replaces its memory, or goes, while a shard deals with a fault in
+// the memory as it was: the port that sent breaks no less and no more than at any
+// other time.
+//
+// Hostile: CVE-2026-86561
+func TestTruncatedWhileMemoryIsReplaced(t *testing.T) {
+	for name, do := range map[string]func(n *nic){
+		"replaced": func(n *nic) { n.port.SetMemory(&guestmem.Map{}) },
+		"detached": func(n *nic) { n.port.Detach() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newStill(t, 1)
+			a, b := plug(t, e, 1, nicOptions{}), plug(t, e, 2, nicOptions{})
+			exchange(t, a, b, 60)
+			at := faultAt(reflect.ValueOf(b.guest.Guest(b.mem.Info.Guest, 1)).Pointer())
+			s, done := e.shards[0], make(chan struct{})
+			s.mu.Lock() // as in step
+			go func() {
+				defer close(done)
+				do(b)
+			}()
+			time.Sleep(50 * time.Millisecond) // to get as far as it does
+			e.fault(&a.port.tx[0].virtqueue, at)
+			s.mu.Unlock()
+			<-done
+			if st := a.queueStatus(1); st.State != "running" {
+				t.Errorf("the sender's queue is %s (%s), want running", st.State, st.Reason)
+			}
+		})
 	}
 }
 

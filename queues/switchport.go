@@ -19,8 +19,9 @@ type switchPort struct {
 
 	state atomic.Pointer[portState]
 	// memory is what the port's rings and buffers lie in, as far as it is
-	// shared with somebody who may take it away; never nil.
-	memory atomic.Pointer[guestmem.Map]
+	// shared with somebody who may take it away; never nil. While it is being
+	// replaced, former is what it was, else nil.
+	memory, former atomic.Pointer[guestmem.Map]
 	// broke is told, in a goroutine of its own, of a queue that broke.
 	broke func(q *virtqueue, err error)
 }
@@ -48,6 +49,26 @@ func (p *switchPort) init(e *Engine, id fdb.Port, name string, pairs int) {
 func (p *switchPort) Name() string { return p.name }
 
 func (p *switchPort) base() *switchPort { return p }
+
+// owns reports whether an address of this process lies in the port's memory.
+func (p *switchPort) owns(addr uintptr) bool {
+	if p.memory.Load().Contains(addr) {
+		return true
+	}
+	former := p.former.Load() // after memory, which is replaced after it is set
+	return former != nil && former.Contains(addr)
+}
+
+// replaceMemory makes m the port's memory and calls move, which moves the queues
+// there. A shard that meets a fault in the old memory on the way finds out whose
+// it was, and does not blame the queue that it is working for.
+func (p *switchPort) replaceMemory(m *guestmem.Map, move func()) {
+	p.former.Store(p.memory.Load())
+	p.memory.Store(m)
+	move()
+	p.engine.quiesce()
+	p.former.Store(nil)
+}
 
 // fail breaks every queue of the port. It takes no lock of the port's own, so
 // that a shard may call it.
