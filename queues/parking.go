@@ -82,6 +82,29 @@ func (s *shard) park(q *txQueue, i int, to *rxQueue) {
 	}
 }
 
+// countWaiting counts frames that were parked, here and where they wait for
+// room.
+func (q *txQueue) countWaiting(frames []parked) {
+	q.count.waited += uint64(len(frames))
+	for len(frames) > 0 {
+		run, to := runOf(frames)
+		to.mu.Lock()
+		to.count.waited += uint64(run)
+		to.mu.Unlock()
+		frames = frames[run:]
+	}
+}
+
+// runOf returns how many frames at the beginning wait for the same receive
+// queue, and that queue. There must be one.
+func runOf(frames []parked) (int, *rxQueue) {
+	n, to := 1, frames[0].to
+	for n < len(frames) && frames[n].to == to {
+		n++
+	}
+	return n, to
+}
+
 // settle moves buffers that are to wait out of those to return, and back those
 // that nothing is before any more.
 func (q *txQueue) settle() {
@@ -135,10 +158,7 @@ func (s *shard) unpark(q *txQueue) int {
 	}
 	for rest := p.frames; len(rest) > 0; {
 		// A run of frames for one receive queue is delivered in one go.
-		run, to := 1, rest[0].to
-		for run < len(rest) && rest[run].to == to {
-			run++
-		}
+		run, to := runOf(rest)
 		if !slices.Contains(p.blocked, to) && !to.deliverParked(s, q, rest[:run]) {
 			p.blocked = append(p.blocked, to)
 		}

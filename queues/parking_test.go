@@ -46,6 +46,31 @@ func TestFrameWaitsForRoom(t *testing.T) {
 	if d := to.dropped(); len(d) != 0 {
 		t.Errorf("drops %v, want none", d)
 	}
+	if tx, rx := from.port.tx[0].status("tx", 0), to.port.rx[0].status("rx", -1); tx.Waited != 102 || rx.Waited != 102 || from.port.rx[0].count.waited != 0 {
+		t.Errorf("%d frames waited at the sender, %d at the receiver, want all 102", tx.Waited, rx.Waited)
+	}
+}
+
+// Frames that wait are counted where they came from and where they go to.
+func TestWaitingFramesAreCounted(t *testing.T) {
+	e, from, to := parkingScene(t)
+	third := plug(t, e, 3, nicOptions{rxBuf: noBuffers})
+	third.send(0, virtio.NetHdr{}, frame(from.mac, third.mac, 60))
+	from.recv(0)
+	for i, n := range []*nic{to, third, third, to, third} {
+		from.queue(0, from.image(virtio.NetHdr{}, numbered(from, n, i)))
+	}
+	from.ring(0)
+	for what, tt := range map[string]struct{ got, want uint64 }{
+		"the sender":     {from.port.tx[0].status("tx", 0).Waited, 5},
+		"the first one":  {to.port.rx[0].status("rx", -1).Waited, 2},
+		"the second one": {third.port.rx[0].status("rx", -1).Waited, 3},
+		"nobody":         {from.port.rx[0].status("rx", -1).Waited, 0},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("%d frames waited at %s, want %d", tt.got, what, tt.want)
+		}
+	}
 }
 
 // A broadcast, and a frame for an unknown address, wait too if there is but one

@@ -45,6 +45,7 @@ type shard struct {
 	now      time.Duration // since the engine started, once per round
 	stopping atomic.Bool
 	done     chan struct{}
+	account  account
 }
 
 // spinRounds is how many rounds with work pass before the shard looks at the
@@ -64,8 +65,8 @@ func newShard(e *Engine, id, cpu int, pollMax time.Duration) (*shard, error) {
 		engine: e, id: id, cpu: cpu, poll: p,
 		budget: pollBudget{limit: pollMax},
 		out:    outbox{epoch: 1}, // the zero slot belongs to none
-		units:  newUnits(),
-		done:   make(chan struct{}),
+		units:  newUnits(), account: newAccount(),
+		done: make(chan struct{}),
 	}
 	for i := range s.frames {
 		s.frames[i] = new(offload.Frame)
@@ -87,10 +88,13 @@ func (s *shard) run() {
 	}
 	for rounds := 0; !s.stopping.Load(); rounds++ {
 		s.now = s.engine.clock()
+		s.account.round(s.now)
 		switch busy, nap := s.pollActive(); {
 		case len(s.active) == 0:
+			s.account.rest()
 			s.sleep()
 		case !busy:
+			s.account.idle(nap)
 			s.look(nap)
 		case rounds%spinRounds == 0:
 			s.look(0)
@@ -179,6 +183,7 @@ func (s *shard) sleep() {
 	start := s.now
 	s.look(-1)
 	if len(s.active) > 0 {
+		s.account.wakeups++
 		s.now = s.engine.clock()
 		s.budget.slept(s.now - start)
 	}

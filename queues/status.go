@@ -53,10 +53,14 @@ type QueueStatus struct {
 	Size    int    // of the ring, 0 while stopped
 	Shard   int    // that polls it, -1 for none
 	Packets uint64
-	Bytes   uint64            // of frames, without packet headers
-	Kicks   uint64            // wake-ups by the driver
-	Calls   uint64            // interrupts of the driver
-	Drops   map[string]uint64 // by reason; "wire_" is before those of a LossyRing
+	Bytes   uint64 // of frames, without packet headers
+	Kicks   uint64 // wake-ups by the driver
+	Calls   uint64 // interrupts of the driver
+	// Waited counts frames that had to wait for receive buffers: of a transmit
+	// queue those sent on it, of a receive queue those that it had no room for.
+	// What became of them later is in Packets and Drops.
+	Waited uint64
+	Drops  map[string]uint64 // by reason; "wire_" is before those of a LossyRing
 	// Checksums counts received frames by what was found out of each of their
 	// checksums; frames that nothing was to be found out of are in none.
 	Checksums ChecksumCounts
@@ -151,7 +155,7 @@ func (v *virtqueue) status(kind string, shard int) QueueStatus {
 	s := QueueStatus{
 		Index: v.index, Kind: kind, State: "running", Shard: shard,
 		Packets: v.count.packets, Bytes: v.count.bytes,
-		Kicks: v.count.kicks, Calls: v.count.calls,
+		Kicks: v.count.kicks, Calls: v.count.calls, Waited: v.count.waited,
 		Drops: v.count.drops.byName(), Checksums: v.count.checksums.counts(),
 		Coalescing: v.count.coalescing,
 	}

@@ -88,8 +88,13 @@ func (q *txQueue) process(s *shard) int {
 		q.used = append(q.used, c.Used(0))
 	}
 	q.next += uint32(n)
+	s.account.frames += uint64(n)
 	if n > 0 {
+		waiting := len(q.parking.frames)
 		s.forward(q)
+		if q.kept {
+			q.countWaiting(q.parking.frames[waiting:])
+		}
 	}
 	q.settle()
 	q.publish()

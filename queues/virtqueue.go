@@ -43,6 +43,7 @@ type counters struct {
 	checksums      checksums
 	coalescing     gro.Stats
 	groups         groups
+	waited         uint64 // frames that were parked
 }
 
 // checksums counts validated frames by the state of each of their checksums,
