@@ -7,7 +7,10 @@ type Status struct {
 	Version     string     `json:"version"`
 	PID         int        `json:"pid"`
 	StartedAt   time.Time  `json:"started_at"`
+	UptimeNS    uint64     `json:"uptime_ns"` // when this was read, monotonic
+	CPUNS       uint64     `json:"cpu_ns"`    // processor time of the process, all threads
 	Shards      int        `json:"shards"`
+	ShardLoad   []Shard    `json:"shard_load"`   // ascending by id
 	Ports       []Port     `json:"ports"`        // in the order they were made
 	MACCapacity int        `json:"mac_capacity"` // addresses the table has room for
 	MACTable    []MACEntry `json:"mac_table"`    // ascending by VLAN and address
@@ -36,6 +39,18 @@ type Port struct {
 
 	// RXFilter is which frames the driver wants; absent for a wire.
 	RXFilter *RXFilter `json:"rx_filter,omitempty"`
+}
+
+// Shard is a worker thread. Its nanoseconds are of the clock on the wall since
+// the daemon started, and never get less.
+type Shard struct {
+	ID        int    `json:"id"`
+	CPU       int    `json:"cpu"`        // pinned to, or -1
+	BusyNS    uint64 `json:"busy_ns"`    // moving frames
+	PollingNS uint64 `json:"polling_ns"` // looking for frames in vain
+	AsleepNS  uint64 `json:"asleep_ns"`
+	Wakeups   uint64 `json:"wakeups"` // from sleep, by work
+	Frames    uint64 `json:"frames"`  // taken from transmit queues
 }
 
 // RXFilter is which frames the driver of a port wants to receive.
@@ -78,6 +93,7 @@ type Queue struct {
 	Bytes   uint64            `json:"bytes"`
 	Kicks   uint64            `json:"kicks"`           // wake-ups by the driver
 	Calls   uint64            `json:"calls"`           // interrupts of the driver
+	Waited  uint64            `json:"waited"`          // frames that had to wait for receive buffers
 	Drops   map[string]uint64 `json:"drops,omitempty"` // by reason
 
 	// Checksums is absent when none were looked at.

@@ -183,6 +183,14 @@ func TestTwoFrontEnds(t *testing.T) {
 	if len(s.MACTable) != 1 || s.MACTable[0].MAC != mac[0].String() || s.MACTable[0].Port != "a" {
 		t.Errorf("MAC table %+v, want a's address", s.MACTable)
 	}
+	if s.UptimeNS == 0 || s.CPUNS == 0 || len(s.ShardLoad) != 1 {
+		t.Errorf("a daemon that runs for %d ns and took %d of a processor has shards %+v", s.UptimeNS, s.CPUNS, s.ShardLoad)
+	}
+	r.until("showing what its shard did", func() bool {
+		s, _ := r.status("a")
+		l := s.ShardLoad[0]
+		return l.ID == 0 && l.CPU == -1 && l.Frames == 1 && l.Wakeups > 0 && l.BusyNS > 0 && l.AsleepNS > 0
+	})
 
 	r.checkLink(b)
 	r.checkAnnounce(b)

@@ -5,6 +5,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"vhost-user-nvgre/cmd/internal/control"
 	"vhost-user-nvgre/cmd/internal/version"
 	"vhost-user-nvgre/offload/gro"
@@ -17,8 +19,15 @@ import (
 func (d *Daemon) Status() control.Status {
 	s := control.Status{
 		Version: version.String(), PID: os.Getpid(), StartedAt: d.started,
-		Shards: d.shards, MACCapacity: d.capacity(),
+		UptimeNS: uint64(time.Since(d.started)), CPUNS: cpuTime(),
+		Shards: d.shards, ShardLoad: []control.Shard{}, MACCapacity: d.capacity(),
 		Ports: []control.Port{}, MACTable: []control.MACEntry{},
+	}
+	for _, st := range d.engine.Shards() {
+		s.ShardLoad = append(s.ShardLoad, control.Shard{
+			ID: st.ID, CPU: st.CPU, BusyNS: uint64(st.Busy), PollingNS: uint64(st.Polling), AsleepNS: uint64(st.Asleep),
+			Wakeups: st.Wakeups, Frames: st.Frames,
+		})
 	}
 	for _, p := range d.list() {
 		s.Ports = append(s.Ports, p.status())
@@ -29,6 +38,14 @@ func (d *Daemon) Status() control.Status {
 		})
 	}
 	return s
+}
+
+// cpuTime returns the processor time of all threads in nanoseconds.
+func cpuTime() uint64 {
+	var r unix.Rusage
+	// It fails for a bad argument only.
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &r)
+	return uint64(r.Utime.Nano() + r.Stime.Nano())
 }
 
 func (d *Daemon) capacity() int {
@@ -72,7 +89,7 @@ func controlQueues(all []queues.QueueStatus) []control.Queue {
 func queue(q queues.QueueStatus) control.Queue {
 	out := control.Queue{
 		Index: q.Index, Kind: q.Kind, State: q.State, Reason: q.Reason, Size: q.Size, Shard: q.Shard,
-		Packets: q.Packets, Bytes: q.Bytes, Kicks: q.Kicks, Calls: q.Calls, Drops: q.Drops,
+		Packets: q.Packets, Bytes: q.Bytes, Kicks: q.Kicks, Calls: q.Calls, Waited: q.Waited, Drops: q.Drops,
 	}
 	if c := q.Checksums; c != (queues.ChecksumCounts{}) {
 		of := func(s queues.StateCounts) control.ChecksumStates {
