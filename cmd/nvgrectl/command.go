@@ -35,7 +35,7 @@ Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no daemon is running.`,
 	})
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.PersistentFlags().String("socket", "", "control socket of the daemon (default: where the daemon has it by default)")
-	root.AddCommand(newShow(), newLink(), newAnnounce(), newOID(), newOffload(), newFilter(), newRSS(), newAttach(), newDetach())
+	root.AddCommand(newShow(), newTop(), newLink(), newAnnounce(), newOID(), newOffload(), newFilter(), newRSS(), newAttach(), newDetach())
 	return root
 }
 

@@ -23,6 +23,10 @@ func render(w io.Writer, s *control.Status, now time.Time) error {
 		fmt.Fprintln(b)
 		overview(b, s.Ports)
 	}
+	if len(s.ShardLoad) > 0 {
+		fmt.Fprintln(b)
+		shards(b, s.ShardLoad)
+	}
 	for i := range s.Ports {
 		fmt.Fprintln(b)
 		renderPort(b, &s.Ports[i], now)
@@ -62,6 +66,22 @@ func overview(w io.Writer, ports []control.Port) {
 		}
 		t.row(p.Name, link(p), present(p), cmp.Or(p.MAC, "-"), fmt.Sprintf("%d of %d", p.QueuePairsInUse, p.QueuePairs),
 			number(rx), number(tx), number(drops), endpoint(p))
+	}
+	t.print(w)
+}
+
+// shards prints a line a worker thread, with what it did since it began.
+func shards(w io.Writer, all []control.Shard) {
+	t := table{}
+	t.row(">SHARD", ">PROCESSOR", ">BUSY", ">POLLING", ">ASLEEP", ">WAKE-UPS", ">FRAMES")
+	for _, s := range all {
+		cpu := "any"
+		if s.CPU >= 0 {
+			cpu = strconv.Itoa(s.CPU)
+		}
+		sum := float64(max(1, s.BusyNS+s.PollingNS+s.AsleepNS))
+		t.row(strconv.Itoa(s.ID), cpu, percent(float64(s.BusyNS)/sum), percent(float64(s.PollingNS)/sum), percent(float64(s.AsleepNS)/sum),
+			number(s.Wakeups), number(s.Frames))
 	}
 	t.print(w)
 }
@@ -116,14 +136,14 @@ func renderQueues(w io.Writer, p *control.Port) {
 		return
 	}
 	t := table{indent: "  "}
-	t.row(">QUEUE", "KIND", "STATE", ">SIZE", ">SHARD", ">PACKETS", ">BYTES", ">KICKS", ">CALLS", "DROPS")
+	t.row(">QUEUE", "KIND", "STATE", ">SIZE", ">SHARD", ">PACKETS", ">BYTES", ">KICKS", ">CALLS", ">WAITED", "DROPS")
 	for _, q := range p.Queues {
 		shard := "-"
 		if q.Shard >= 0 {
 			shard = strconv.Itoa(q.Shard)
 		}
 		t.row(strconv.Itoa(q.Index), q.Kind, q.State, strconv.Itoa(q.Size), shard,
-			number(q.Packets), number(q.Bytes), number(q.Kicks), number(q.Calls), drops(q.Drops))
+			number(q.Packets), number(q.Bytes), number(q.Kicks), number(q.Calls), number(q.Waited), drops(q.Drops))
 	}
 	t.print(w)
 	for _, q := range p.Queues {

@@ -15,6 +15,10 @@ func example(now time.Time) *control.Status {
 	since, end := now.Add(-61*time.Second), now.Add(-62*time.Second)
 	return &control.Status{
 		Version: "v0.1.0", PID: 4711, StartedAt: now.Add(-2 * time.Hour), Shards: 2, MACCapacity: 8192,
+		ShardLoad: []control.Shard{
+			{ID: 0, CPU: 2, BusyNS: 3600e9, PollingNS: 1800e9, AsleepNS: 1800e9, Wakeups: 100000, Frames: 12345678},
+			{ID: 1, CPU: -1, AsleepNS: 7200e9},
+		},
 		Ports: []control.Port{
 			{
 				Name: "vm0", Socket: "/run/vm0.sock", Mode: "server", LinkUp: true, MAC: "36:94:c0:ee:51:4f",
@@ -38,7 +42,7 @@ func example(now time.Time) *control.Status {
 				},
 				Queues: []control.Queue{
 					{Index: 0, Kind: "rx", State: "running", Size: 256, Shard: -1, Packets: 12345678, Bytes: 99999999999, Calls: 17, Drops: map[string]uint64{"rx_full": 3, "rx_filter": 40}, Checksums: &control.Checksums{OuterIP: control.ChecksumStates{Good: 7, Bad: 1}, Transport: control.ChecksumStates{Good: 6, Bad: 1, NotChecked: 2}}, Coalescing: &control.Coalescing{Packets: 900, Octets: 1303200, Events: 20, Aborts: 3, UDPPackets: 4, UDPOctets: 400, UDPEvents: 2}},
-					{Index: 1, Kind: "tx", State: "running", Size: 256, Shard: 1, Packets: 5, Bytes: 300, Kicks: 4, Calls: 1},
+					{Index: 1, Kind: "tx", State: "running", Size: 256, Shard: 1, Packets: 5, Bytes: 300, Kicks: 4, Calls: 1, Waited: 2},
 					{Index: 2, Kind: "rx", State: "disabled", Size: 256, Shard: -1},
 					{Index: 3, Kind: "tx", State: "broken", Reason: "descriptor index 300, want below 256", Size: 256, Shard: 0},
 				},
