@@ -50,6 +50,9 @@ func (s *shard) forward(q *txQueue) {
 		}
 		q.count.packets++
 		q.count.bytes += uint64(f.Len)
+		if f.IsSuper() {
+			q.count.splits.add(splitOf(f))
+		}
 		h := f.Ethernet()
 		if fdb.Key(h.Src) == r.src && fdb.Key(h.Dst) == r.dst && r.to != nil {
 			// As the frame before; only its length is its own.
@@ -66,7 +69,8 @@ func (s *shard) forward(q *txQueue) {
 func (s *shard) resolve(q *txQueue, f *offload.Frame, i int) dropReason {
 	table, r, h := s.engine.fdb, &q.route, f.Ethernet()
 	if h.ToGroup() { // where such a frame goes is never remembered, so that each comes here
-		q.count.groups.add(h.DstMAC(), 1, uint64(f.Len))
+		more, bytes := splitOf(f)
+		q.count.groups.add(h.DstMAC(), 1+more, uint64(f.Len)+bytes)
 	}
 	if h.FromGroup() {
 		return dropTxSourceMAC

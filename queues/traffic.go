@@ -1,5 +1,7 @@
 package queues
 
+import "vhost-user-nvgre/offload"
+
 // Traffic is what went over a port in one direction since it was made.
 type Traffic struct {
 	// By what kind of address they were sent to.
@@ -16,6 +18,18 @@ type Frames struct{ Packets, Bytes uint64 }
 func (f *Frames) add(packets, bytes uint64) {
 	f.Packets += packets
 	f.Bytes += bytes
+}
+
+// splitOf returns what a frame becomes on a cable beyond one frame: for a
+// super-frame the segments after the first, whose headers are the bytes that are
+// new.
+func splitOf(f *offload.Frame) (packets, bytes uint64) {
+	if !f.IsSuper() {
+		return 0, 0
+	}
+	header, payload, size := f.Split()
+	n := uint64((payload - 1) / size)
+	return n, n * uint64(header)
 }
 
 // sub takes away what is in other.
@@ -43,7 +57,8 @@ func (g *groups) add(dst [6]byte, packets, bytes uint64) {
 func toGroup(dst [6]byte) bool { return dst[0]&1 != 0 }
 
 // Received returns what the port has delivered to its driver, and Sent what it
-// has taken from it.
+// has taken from it. A super-frame that the driver sent counts as its segments,
+// be they cut here, by the receiver's driver, or never.
 func (p *Port) Received() (t Traffic) {
 	for _, q := range p.rx {
 		t.count(&q.virtqueue)
@@ -64,7 +79,7 @@ func (t *Traffic) count(v *virtqueue) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	c := &v.count
-	t.Unicast.add(c.packets, c.bytes)
+	t.Unicast.add(c.packets+c.splits.Packets, c.bytes+c.splits.Bytes)
 	for _, g := range []Frames{c.groups.multicast, c.groups.broadcast} {
 		t.Unicast.sub(g)
 	}

@@ -72,3 +72,39 @@ func TestTraffic(t *testing.T) {
 	want.Discards = 1
 	check("with the queue disabled", b.port, true, want)
 }
+
+// What a driver leaves to be segmented counts as segments with their headers,
+// whether the receiver has them cut or takes them whole.
+//
+// Shows: NDIS-151
+func TestTrafficOfSuperFrames(t *testing.T) {
+	e := newStill(t, 1)
+	a := plug(t, e, 1, nicOptions{features: senderFeatures})
+	whole, cut := plug(t, e, 2, nicOptions{features: takerFeatures, size: 64}), plug(t, e, 3, nicOptions{size: 64})
+	var want Traffic
+	for _, tt := range []struct {
+		udp        bool
+		dst        virtio.MAC
+		size, mss  int
+		count      *Frames
+		n, headers uint64
+	}{
+		{false, whole.mac, 4000, 1000, &want.Unicast, 4, 14 + 20 + 20},
+		{false, cut.mac, 4001, 1000, &want.Unicast, 5, 14 + 20 + 20},
+		{false, cut.mac, 999, 1000, &want.Unicast, 1, 14 + 20 + 20},
+		{true, cut.mac, 3000, 1400, &want.Unicast, 3, 14 + 20 + 8},
+		{true, virtio.MAC{1, 0, 0x5e, 0, 0, 1}, 3000, 1400, &want.Multicast, 3, 14 + 20 + 8},
+	} {
+		f := flow{dst: tt.dst, src: a.mac, udp: tt.udp, from: 1, to: 2, sport: 3, dport: 4}
+		b, h := f.super(t, bytesOf(tt.size, 1), tt.mss)
+		a.send(0, h, b)
+		tt.count.add(tt.n, uint64(tt.size)+tt.n*tt.headers)
+		if got := a.port.Sent(); got != want {
+			t.Errorf("after %d bytes at %d: %+v, want %+v", tt.size, tt.mss, got, want)
+		}
+	}
+	// Nobody was learned, so the second receiver got all there was.
+	if got := cut.port.Received(); got != want {
+		t.Errorf("received in segments: %+v, want %+v", got, want)
+	}
+}

@@ -44,6 +44,7 @@ type counters struct {
 	coalescing     gro.Stats
 	groups         groups
 	waited         uint64 // frames that were parked
+	splits         Frames // that segmentation adds to packets and bytes
 }
 
 // checksums counts validated frames by the state of each of their checksums,
