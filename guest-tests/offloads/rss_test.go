@@ -259,11 +259,39 @@ func TestGuestRSS(t *testing.T) {
 	b.check(ctx, "NVGRE off", flows, w)
 	b.nvgre(ctx, "on")
 	w.inner = true
+	b.lastWriter(ctx, w)
 
 	b.must(ctx, "-K", "rxhash", "off")
 	b.check(ctx, "without hashes", flows/10, steered{})
 	b.checkCoalescing(ctx)
+	b.shows(ctx, "Moderation: ENABLED", "oid", "query", "vm0", "OID_GEN_INTERRUPT_MODERATION")
 	d.CheckQuiet(t)
+}
+
+// lastWriter has nvgrectl replace what the guest's driver has set, which it
+// shows, and the driver that again.
+func (b *bench) lastWriter(ctx context.Context, driver steered) {
+	b.Helper()
+	b.shows(ctx, fmt.Sprintf("key         %x\n", driver.key), "rss", "show", "vm0")
+	key := slices.Clone(driver.key)
+	slices.Reverse(key)
+	ours := steered{hashing: hashing{key: key, ports: allPorts, inner: true}, table: []int{3, 1}, reported: true}
+	if _, err := b.daemon.Ctl(ctx, "rss", "set", "vm0", fmt.Sprintf("key=%x", key), "table=3,1", "types=ipv4,tcp-ipv4,udp-ipv4,ipv6,tcp-ipv6,udp-ipv6"); err != nil {
+		b.Fatal(err)
+	}
+	b.check(ctx, "nvgrectl rss set", flows/10, ours)
+	// The driver sends all that it wants with any change.
+	b.must(ctx, "-X", "weight", "3", "0", "5", "1")
+	b.check(ctx, "ethtool -X again", flows/10, driver)
+	b.shows(ctx, fmt.Sprintf("key         %x\n", driver.key), "rss", "show", "vm0")
+}
+
+// shows fails unless nvgrectl prints want.
+func (b *bench) shows(ctx context.Context, want string, args ...string) {
+	b.Helper()
+	if out, err := b.daemon.Ctl(ctx, args...); err != nil || !strings.Contains(out, want) {
+		b.Errorf("nvgrectl %s: %v, %q; want %q in it", strings.Join(args, " "), err, out, want)
+	}
 }
 
 // nvgre turns the tunnel's offloads on or off.
