@@ -2,6 +2,8 @@ package queues
 
 import (
 	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -11,47 +13,37 @@ import (
 func TestHeldWaitYieldsToStopTheWorld(t *testing.T) {
 	const waiters, long = 3, time.Minute
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(waiters + 2))
-	var pollers []*poller
-	for range waiters {
-		p, err := newPoller()
-		if err != nil {
+	begin := time.Now()
+	var interrupted [waiters]atomic.Int64
+	var pollers [waiters]*poller
+	for i := range pollers {
+		var err error
+		if pollers[i], err = newPoller(); err != nil {
 			t.Fatal(err)
 		}
-		defer p.close()
-		p.held(0) // the bell's own first edge, if there is one
-		pollers = append(pollers, p)
+		defer pollers[i].close()
 	}
-	begin := time.Now()
-	interrupted := make(chan int, waiters)
-	for _, p := range pollers {
-		go func() {
-			times := 0
-			for ; ; times++ {
-				// As a shard does, which looks at what there is and sleeps again.
-				if n, err := p.held(long); n > 0 || err == nil {
-					break
+	var ended sync.WaitGroup
+	defer ended.Wait()
+	for i, p := range pollers {
+		defer p.wake()
+		ended.Go(func() {
+			// As a shard does, which looks at what there is and sleeps again.
+			for {
+				if _, err := p.held(long); err == nil {
+					return
 				}
+				interrupted[i].Add(1)
 			}
-			interrupted <- times
-		}()
+		})
 	}
-	time.Sleep(20 * time.Millisecond)
-	for range 10 {
-		runtime.GC()
-	}
-	if d := time.Since(begin); d > long/4 {
-		t.Errorf("10 garbage collections beside %d waits took %s", waiters, d)
-	}
-	for _, p := range pollers {
-		p.wake()
-	}
-	for range waiters {
-		if n := <-interrupted; n == 0 {
-			t.Error("no garbage collection interrupted a wait: was it one?")
+	for i := range interrupted {
+		for interrupted[i].Load() < 3 {
+			runtime.GC()
+			if d := time.Since(begin); d > long/2 {
+				t.Fatalf("after %s of garbage collections wait %d was interrupted %d times, want 3", d, i, interrupted[i].Load())
+			}
 		}
-	}
-	if d := time.Since(begin); d > long/2 {
-		t.Errorf("waits ended after %s", d)
 	}
 }
 
