@@ -92,16 +92,44 @@ func (rx *Receiver) covers(p *packet.Info) (validate, tunnel bool) {
 	return false, false
 }
 
-// Without returns what is left of st where a driver does not take some of the
-// receive offloads that virtio's feature bits stand for.
-func (st State) Without(f virtio.Features) State {
-	sums := f.Has(virtio.FeatureGuestCSUM)
-	lacks := func(bit virtio.Features) bool { return sums || f.Has(bit) } // which stand on checksums
-	if sums {
-		st.Receive, st.NVGRE.RxChecksum = Validation{}, 0
+// Without returns what is left of st for a driver that lacks the offloads that
+// some of virtio's feature bits stand for.
+func (st State) Without(lacking virtio.Features) State {
+	lacks := func(f virtio.Features) bool { return lacking&f != 0 }
+	st.LSOv4 = st.LSOv4 && !lacks(virtio.FeatureHostTSO4)
+	st.LSOv6 = st.LSOv6 && !lacks(virtio.FeatureHostTSO6)
+	if lacks(virtio.FeatureHostUSO) {
+		st.USOv4, st.USOv6 = false, false
 	}
-	st.RSCv4 = st.RSCv4 && !lacks(virtio.FeatureGuestTSO4)
-	st.RSCv6 = st.RSCv6 && !lacks(virtio.FeatureGuestTSO6)
-	st.URO = st.URO && !(lacks(virtio.FeatureGuestUSO4) && lacks(virtio.FeatureGuestUSO6))
+	if lacks(virtio.FeatureGuestCSUM) {
+		st.Receive = Validation{}
+	}
+	// Coalescing stands on checksums.
+	lacking4, lacking6 := virtio.FeatureGuestTSO4|virtio.FeatureGuestCSUM, virtio.FeatureGuestTSO6|virtio.FeatureGuestCSUM
+	st.RSCv4, st.RSCv6 = st.RSCv4 && !lacks(lacking4), st.RSCv6 && !lacks(lacking6)
+	st.URO = st.URO && !lacks(virtio.FeatureGuestCSUM) && !(lacks(virtio.FeatureGuestUSO4) && lacks(virtio.FeatureGuestUSO6))
+	st.NVGRE = st.NVGRE.without(lacks)
 	return st
+}
+
+func (t Tunnel) without(lacks func(virtio.Features) bool) Tunnel {
+	if lacks(virtio.FeatureCSUM) {
+		t.TxChecksum = 0
+	}
+	if lacks(virtio.FeatureGuestCSUM) {
+		t.RxChecksum = 0
+	}
+	if lacks(virtio.FeatureHostUSO) {
+		t.USO = 0
+	}
+	if lacks(virtio.FeatureHostTSO4) {
+		t.LSO &^= InnerIPv4
+	}
+	if lacks(virtio.FeatureHostTSO6) {
+		t.LSO &^= InnerIPv6
+	}
+	if t.LSO&(InnerIPv4|InnerIPv6) == 0 {
+		t.LSO = 0
+	}
+	return t
 }

@@ -127,7 +127,7 @@ func (p *Port) Snapshot() PortStatus {
 
 // operational returns the offloads that are in operation. The caller holds mu.
 func (p *Port) operational() offload.State {
-	st := p.now.Offloads.Without(p.guest.off)
+	st := p.now.Offloads.Without(p.guest.off | ^p.features)
 	if p.guest.innerHash {
 		st.NVGRE.RSS = offload.AllFamilies
 	}

@@ -71,10 +71,22 @@ func TestCoalescing(t *testing.T) {
 		b.RSC, b.URO = true, true
 		s.Ports = []config.Port{portIn(dir, "a"), b}
 	})
-	a, b := r.attach("a", frontendtest.Options{}), r.attach("b", frontendtest.Options{})
-	if _, p := r.status("b"); !slices.Contains(p.Offloads, "rsc_ipv4") || !slices.Contains(p.Offloads, "rsc_ipv6") || !slices.Contains(p.Offloads, "uro") {
-		t.Errorf("offloads: %v", p.Offloads)
+	const lacking = virtio.FeatureHostUSO | virtio.FeatureGuestUSO4 | virtio.FeatureGuestUSO6 | virtio.FeatureGuestTSO6
+	for _, tt := range []struct {
+		driver virtio.Features
+		want   []string
+	}{
+		{frontendtest.DriverFeatures &^ lacking, []string{"lso_ipv4", "lso_ipv6", "rsc_ipv4"}},
+		{frontendtest.DriverFeatures, []string{"lso_ipv4", "lso_ipv6", "uso_ipv4", "uso_ipv6", "rsc_ipv4", "rsc_ipv6", "uro"}},
+	} {
+		f := r.attach("b", frontendtest.Options{Style: frontendtest.Generic, Features: tt.driver})
+		if _, p := r.status("b"); !slices.Equal(p.Offloads, tt.want) {
+			t.Errorf("offloads: %v, want those that the driver can have, %v", p.Offloads, tt.want)
+		}
+		f.Close()
+		r.until("without a driver", func() bool { _, p := r.status("b"); return !p.FrontEnd.Connected && len(p.Offloads) == 0 })
 	}
+	a, b := r.attach("a", frontendtest.Options{}), r.attach("b", frontendtest.Options{})
 	pa, pb := portIn(r.dir, "a"), portIn(r.dir, "b")
 	src, dst := pa.Address(), pb.Address()
 	for n := range segments {
