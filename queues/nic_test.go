@@ -235,12 +235,24 @@ func (r *ring) post(elems ...vringtest.Elem) {
 }
 
 // room posts a buffer of elements of the given sizes in fresh memory.
-func (r *ring) room(sizes ...uint32) {
-	var elems []vringtest.Elem
+func (r *ring) room(sizes ...uint32) { r.post(r.elements(sizes)...) }
+
+// roomInTable is room with the elements in an indirect table.
+func (r *ring) roomInTable(sizes ...uint32) {
+	elems := r.elements(sizes)
+	head, ok := r.AddIndirect(nil, elems...)
+	if !ok {
+		panic("ring full")
+	}
+	r.bufs[head] = elems
+	r.Publish()
+}
+
+func (r *ring) elements(sizes []uint32) (elems []vringtest.Elem) {
 	for _, n := range sizes {
 		elems = append(elems, vringtest.Elem{Addr: r.Mem.Alloc(uint64(n), 1), Len: n, Write: true})
 	}
-	r.post(elems...)
+	return elems
 }
 
 // frame returns an Ethernet frame of n bytes, at least 14, with a recognisable

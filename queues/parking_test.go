@@ -293,23 +293,40 @@ func TestSuperFrameWaitsForRoom(t *testing.T) {
 // A super-frame that does not fit half of a ring does not wait for more, which
 // drivers need not post: what has room arrives.
 func TestSuperFrameLargerThanRing(t *testing.T) {
-	e := newStill(t, 1)
-	from := plug(t, e, 1, nicOptions{features: senderFeatures})
-	to := plug(t, e, 2, nicOptions{rxBuf: noBuffers, size: 16})
-	to.send(0, virtio.NetHdr{}, frame(from.mac, to.mac, 60))
-	from.recv(0)
-	f := flow{dst: to.mac, src: from.mac, from: 1, to: 2, sport: 3, dport: 4}
-	b, h := f.super(t, bytesOf(10*1400, 1), 1400)
-	from.send(0, h, b)
-	for range 8 {
-		to.silent(0)
-		to.rx(0).room(800)
+	const size = 16
+	for name, tt := range map[string]struct {
+		layout     layout
+		indirect   bool
+		post, want int // buffers, frames that have room in them
+	}{
+		"one element":      {layout{800}, false, size / 2, 4},
+		"several elements": {layout{100, 300, 400}, false, 3, 1},
+		"in a table":       {layout{100, 700}, true, size / 2, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newStill(t, 1)
+			from := plug(t, e, 1, nicOptions{features: senderFeatures})
+			to := plug(t, e, 2, nicOptions{rxBuf: noBuffers, size: size})
+			to.send(0, virtio.NetHdr{}, frame(from.mac, to.mac, 60))
+			from.recv(0)
+			f := flow{dst: to.mac, src: from.mac, from: 1, to: 2, sport: 3, dport: 4}
+			b, h := f.super(t, bytesOf(10*1400, 1), 1400)
+			from.send(0, h, b)
+			for range tt.post {
+				to.silent(0)
+				if tt.indirect {
+					to.rx(0).roomInTable(tt.layout...)
+				} else {
+					to.rx(0).room(tt.layout...)
+				}
+			}
+			if got := len(to.all(0)); got != tt.want {
+				t.Errorf("%d frames arrived, want %d", got, tt.want)
+			}
+			from.reaped(0)
+			to.drops(dropRxFull, 1)
+		})
 	}
-	if got := len(to.all(0)); got != 4 {
-		t.Errorf("%d frames arrived, want 4", got)
-	}
-	from.reaped(0)
-	to.drops(dropRxFull, 1)
 }
 
 // Frames that wait for a receiver that does not take them any more are dropped

@@ -203,11 +203,11 @@ func (q *rxQueue) gather() bool {
 // when half of them are used up, some no earlier, so half of the ring is all that
 // can be relied on.
 func (q *rxQueue) fits(f *offload.Frame) bool {
-	k := q.pos
+	k, descriptors := q.pos, 0
 	for header, left, mss := f.Split(); left > 0; left -= mss {
 		for want := q.hdrLen + header + min(left, mss); want > 0; k++ {
 			for k == len(q.batch.Chains) {
-				if k-q.pos >= q.ring.Size()/2 {
+				if descriptors >= q.ring.Size()/2 {
 					return true
 				}
 				had := q.pos
@@ -219,7 +219,9 @@ func (q *rxQueue) fits(f *offload.Frame) bool {
 					return q.fits(f)
 				}
 			}
-			room := capacity(q.batch.Writable(q.batch.Chains[k]))
+			c := q.batch.Chains[k]
+			descriptors += c.Descriptors()
+			room := capacity(q.batch.Writable(c))
 			if room < q.hdrLen || room < want && !q.mergeable {
 				return true // no more of them would help
 			}

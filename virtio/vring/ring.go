@@ -83,8 +83,13 @@ func New(m *guestmem.Map, c Config) (Ring, error) {
 // by elements to write.
 type Chain struct {
 	id               uint16
+	more             uint16 // descriptors of the ring after the first
 	first, mid, last uint32 // in Batch.segs: readable [first,mid), writable [mid,last)
 }
+
+// Descriptors returns how many of the ring's descriptors the chain takes up; a
+// table of indirect ones takes up the one that refers to it.
+func (c Chain) Descriptors() int { return 1 + int(c.more) }
 
 // Used returns the record that gives the chain back after written bytes were
 // stored from the start of its writable part.

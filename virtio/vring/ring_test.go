@@ -3,6 +3,7 @@ package vring_test
 import (
 	"encoding/binary"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 
@@ -283,4 +284,40 @@ func faultAddress(f func()) (addr uintptr, ok bool) {
 	}()
 	f()
 	return 0, false
+}
+
+// A chain takes up the descriptors of the ring that the driver gets back with
+// it, which those of an indirect table are not.
+func TestDescriptors(t *testing.T) {
+	r := newRig(t, 16, plain)
+	e := vringtest.Elem{Addr: r.mem.Alloc(64, 1), Len: 64}
+	var want []int
+	add := func(direct, table int) {
+		t.Helper()
+		before := r.driver.Free()
+		all := slices.Repeat([]vringtest.Elem{e}, direct+table)
+		ok := false
+		if table == 0 {
+			_, ok = r.driver.Add(all...)
+		} else {
+			_, ok = r.driver.AddIndirect(all[:direct], all[direct:]...)
+		}
+		if !ok {
+			t.Fatal("the ring is full")
+		}
+		want = append(want, before-r.driver.Free())
+	}
+	add(1, 0)
+	add(3, 0)
+	add(0, 1)
+	add(0, 5)
+	add(2, 4)
+	add(2, 0)
+	r.driver.Publish()
+	var b vring.Batch
+	for i, c := range r.take(t, &b, len(want)) {
+		if got := c.Descriptors(); got != want[i] {
+			t.Errorf("chain %d: %d descriptors, want %d", i, got, want[i])
+		}
+	}
 }

@@ -120,6 +120,7 @@ func (q *split) takeChain(b *Batch, head uint16, d desc) (links int, err error) 
 	segs := b.segs
 	first, mid := len(segs), -1
 	var bytes uint64
+	more := 0
 	for {
 		if d.flags&descIndirect != 0 {
 			if nested {
@@ -165,6 +166,9 @@ func (q *split) takeChain(b *Batch, head uint16, d desc) (links int, err error) 
 		}
 		i = d.next
 		d = table[i].load()
+		if !nested {
+			more++
+		}
 	}
 	if bytes > maxChainBytes {
 		return 0, &Error{FaultLength, bytes, maxChainBytes}
@@ -173,7 +177,7 @@ func (q *split) takeChain(b *Batch, head uint16, d desc) (links int, err error) 
 		mid = len(segs)
 	}
 	b.segs = segs
-	b.Chains = append(b.Chains, Chain{id: head, first: uint32(first), mid: uint32(mid), last: uint32(len(segs))})
+	b.Chains = append(b.Chains, Chain{id: head, more: uint16(more), first: uint32(first), mid: uint32(mid), last: uint32(len(segs))})
 	return links, nil
 }
 
