@@ -58,7 +58,6 @@ type Engine struct {
 
 	mu       sync.Mutex // guards the below and stores to ports
 	nextRx   int        // id of the next receive queue
-	nextTx   int        // transmit queues handed out, to spread them over shards
 	nics     []*Port
 	all      []plugged // in the order in which they were added
 	isClosed bool

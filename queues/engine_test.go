@@ -117,3 +117,37 @@ func TestAddPortFails(t *testing.T) {
 		t.Errorf("a port of a closed engine: %v", err)
 	}
 }
+
+// The first queue pairs of neighbours, often the only ones that guests use,
+// belong to different shards, and so do the pairs of a port.
+func TestQueuesSpreadOverShards(t *testing.T) {
+	const shards = 3
+	e := newStill(t, shards)
+	for i := 1; i <= 4; i++ {
+		plug(t, e, i, nicOptions{pairs: 4})
+	}
+	loads, firsts := map[int]int{}, map[int]int{}
+	for _, p := range e.Status() {
+		own := map[int]int{}
+		for _, q := range p.Queues {
+			if q.Kind != "tx" {
+				continue
+			}
+			loads[q.Shard]++
+			own[q.Shard]++
+			if q.Index == 1 {
+				firsts[q.Shard]++
+			}
+		}
+		for s, n := range own {
+			if n > 2 {
+				t.Errorf("port %s: %d of 4 transmit queues belong to shard %d", p.Name, n, s)
+			}
+		}
+	}
+	for s := range shards {
+		if loads[s] < 5 || loads[s] > 6 || firsts[s] < 1 || firsts[s] > 2 {
+			t.Errorf("shard %d: %d of 16 transmit queues, %d of 4 first ones; want them spread evenly", s, loads[s], firsts[s])
+		}
+	}
+}
