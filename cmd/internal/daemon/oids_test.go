@@ -85,6 +85,30 @@ func TestReloadFirstCID(t *testing.T) {
 	}
 }
 
+// Whoever speaks with a port that a reload takes away is told so, and does not
+// speak with, nor write keywords for, another port of that name.
+func TestRemovedPortEndsItsClients(t *testing.T) {
+	r := run(t, func(dir string, s *config.Settings) {
+		s.Ports = []config.Port{portIn(dir, "a"), portIn(dir, "b")}
+	})
+	c := r.admin("b")
+	all := r.next.Ports
+	for n, ports := range [][]config.Port{all[:1], all} {
+		r.next.Ports = ports
+		r.signals <- syscall.SIGHUP
+		r.until("reloaded", func() bool { _, p := r.status("b"); return (p != nil) == (n == 1) })
+	}
+	for range c.Indications() { // until the end
+	}
+	var o ndis.Offload
+	if err := c.Query(t.Context(), ndis.OIDTCPOffloadCurrentConfig, &o); !errors.Is(err, oid.ErrRefused) || !strings.Contains(err.Error(), "port b has been removed") {
+		t.Errorf("a query of the port that was there: %v, want to be told that it has been removed", err)
+	}
+	if err := r.admin("b").Query(t.Context(), ndis.OIDTCPOffloadHardwareCaps, &o); err != nil {
+		t.Errorf("a query of the port that is there: %v", err)
+	}
+}
+
 // dialOID connects to the adapter of a port at a socket.
 func (r *running) dialOID(socket, port string, watch bool) *oid.Client {
 	r.t.Helper()

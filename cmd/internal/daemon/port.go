@@ -119,6 +119,7 @@ func (d *Daemon) remove(p *port) {
 		}
 	}
 	p.nic.unfollow()
+	p.nic.hub.Close() // administrators and guests reach it by other sockets, too
 	if p.oids != nil {
 		p.oids.Close() // which serving has done, if it was served
 	}

@@ -1,6 +1,8 @@
 package oid
 
 import (
+	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -19,6 +21,11 @@ type Hub struct {
 	name    string
 	handler Handler
 
+	// using is held, for reading, while handler has a request.
+	using sync.RWMutex
+	ended context.Context // until Close
+	end   context.CancelFunc
+
 	mu        sync.Mutex
 	listeners map[*listener]struct{}
 	conns     int
@@ -27,7 +34,36 @@ type Hub struct {
 
 // NewHub returns the hub of a port.
 func NewHub(name string, h Handler) *Hub {
-	return &Hub{name: name, handler: h, listeners: map[*listener]struct{}{}}
+	hub := &Hub{name: name, handler: h, listeners: map[*listener]struct{}{}}
+	hub.ended, hub.end = context.WithCancel(context.Background())
+	return hub
+}
+
+// Close ends the port for its clients, who are told: a port of the same name
+// may come that is not theirs. When it returns, no request is under way, and
+// none reaches the Handler any more. It waits for no client.
+func (h *Hub) Close() {
+	h.using.Lock()
+	defer h.using.Unlock()
+	h.end()
+}
+
+// gone returns an error after Close.
+func (h *Hub) gone() error {
+	if h.ended.Err() == nil {
+		return nil
+	}
+	return fmt.Errorf("port %s %w", h.name, errRemoved)
+}
+
+// handle has a request carried out, unless the port is gone.
+func (h *Hub) handle(r adapter.Request) (adapter.Response, error) {
+	h.using.RLock()
+	defer h.using.RUnlock()
+	if err := h.gone(); err != nil {
+		return adapter.Response{}, err
+	}
+	return h.handler.Handle(r), nil
 }
 
 // listener takes indications for one connection.

@@ -1,6 +1,7 @@
 package oid
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,9 @@ import (
 type Logger interface {
 	Debugf(format string, args ...any)
 }
+
+// errRemoved ends connections to a port that is taken away.
+var errRemoved = errors.New("has been removed")
 
 // Chooser returns the port that a connection is about, given the name that
 // its client asked for, "" for none. An error is told the client.
@@ -119,13 +123,15 @@ func (s *server) connection(ctx context.Context, c net.Conn) {
 	var writer sync.WaitGroup
 	defer writer.Wait()
 	defer cancel() // before the wait: it ends the writer
+	// Whoever waits for a request is to see it.
+	defer context.AfterFunc(hub.ended, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })()
 	writer.Go(func() {
 		defer cancel()
 		s.write(ctx, c, out)
 	})
 	if err := s.requests(ctx, c, hub, out); err != nil && ctx.Err() == nil {
 		s.log.Debugf("OID client %s of port %s: %v", c.RemoteAddr(), hub.name, err)
-		if errors.Is(err, errMessage) {
+		if errors.Is(err, errMessage) || errors.Is(err, errRemoved) {
 			for _, last := range [][]byte{(&refusal{err.Error()}).encode(), nil} {
 				select {
 				case out <- last:
@@ -169,12 +175,15 @@ func (s *server) welcome(c net.Conn) (*Hub, hello, error) {
 func (s *server) requests(ctx context.Context, c net.Conn, hub *Hub, out chan<- []byte) error {
 	for {
 		_ = c.SetReadDeadline(time.Time{})
+		if err := hub.gone(); err != nil {
+			return err // its deadline may just have been lifted
+		}
 		k, b, err := receive(c, func() { _ = c.SetReadDeadline(time.Now().Add(s.limits.message)) })
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
-			return err
+			return cmp.Or(hub.gone(), err)
 		}
 		if k != kindRequest {
 			return malformed("%s, want a request", k)
@@ -183,9 +192,12 @@ func (s *server) requests(ctx context.Context, c net.Conn, hub *Hub, out chan<- 
 		if err != nil {
 			return err
 		}
-		answer := response{r.id, hub.handler.Handle(r.Request)}
+		resp, err := hub.handle(r.Request)
+		if err != nil {
+			return err
+		}
 		select {
-		case out <- answer.encode():
+		case out <- (&response{r.id, resp}).encode():
 		case <-ctx.Done():
 			return nil
 		}

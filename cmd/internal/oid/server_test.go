@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -392,5 +393,60 @@ func ExampleClient() {
 	var o ndis.Offload
 	if err := client.Query(context.Background(), ndis.OIDTCPOffloadCurrentConfig, &o); err == nil {
 		fmt.Println(o.EncapsulationTypes)
+	}
+}
+
+// gate holds requests up, and counts them.
+type gate struct {
+	entered chan struct{}
+	open    chan struct{}
+	count   atomic.Int32
+}
+
+func (g *gate) Handle(adapter.Request) adapter.Response {
+	g.count.Add(1)
+	g.entered <- struct{}{}
+	<-g.open
+	return adapter.Response{}
+}
+
+// When a port is taken away its clients are told, those that wait and those
+// that come too late; the request under way is carried out, and none after it.
+func TestClosedHub(t *testing.T) {
+	g := &gate{entered: make(chan struct{}, 1), open: make(chan struct{})}
+	hub := NewHub("vm0", g)
+	file := serve(t, Only(hub), nil)
+	silent, busy := connect(t, file, "", true), connect(t, file, "", false)
+	answered := make(chan error, 1)
+	go func() {
+		_, err := busy.Do(t.Context(), adapter.Request{})
+		answered <- err
+	}()
+	<-g.entered
+	closed := make(chan struct{})
+	go func() {
+		hub.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+		t.Error("Close returned while a request was under way")
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(g.open)
+	<-closed
+	if err := <-answered; err != nil {
+		t.Errorf("the request under way: %v, want its response", err)
+	}
+	late := connect(t, file, "", true)
+	for i, c := range []*Client{silent, busy, late} {
+		drain(c)
+		_, err := c.Do(t.Context(), adapter.Request{})
+		if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "port vm0 has been removed") {
+			t.Errorf("client %d: %v, want to be told that the port has been removed", i, err)
+		}
+	}
+	if n := g.count.Load(); n != 1 {
+		t.Errorf("%d requests reached the handler, want 1", n)
 	}
 }
