@@ -22,6 +22,28 @@ func (c Change) String() string {
 	return fmt.Sprintf("%s from %q to %q", key, c.Old, c.New)
 }
 
+// Undo gives the setting its old value in s, so that a comparison with what was
+// wanted finds the change again.
+func (c Change) Undo(s *Settings) {
+	if c.Port == "" {
+		undo(globalSettings, c, s)
+		return
+	}
+	for i := range s.Ports {
+		if s.Ports[i].Name == c.Port {
+			undo(portSettings, c, &s.Ports[i])
+		}
+	}
+}
+
+func undo[T any](table []setting[T], c Change, t *T) {
+	for i := range table {
+		if s := &table[i]; s.key == c.Key {
+			_ = s.set(t, c.Old) // as in adoptLive
+		}
+	}
+}
+
 // Diff is what turns one reading of the settings into another.
 type Diff struct {
 	Added   []Port

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -172,6 +173,30 @@ func TestAdoptLive(t *testing.T) {
 	}
 	if !was[1].LinkUp {
 		t.Error("the ports were changed in place, not in a copy")
+	}
+}
+
+// What was adopted and undone is found again.
+func TestUndo(t *testing.T) {
+	running, next := Default(), Default()
+	a, b := DefaultPort(), DefaultPort()
+	a.Name, b.Name = "a", "b"
+	running.Ports = []Port{a, b}
+	b.NVGRE, b.QMP, b.LinkUp = true, "/run/qmp", false
+	next.Ports, next.LogLevel = []Port{a, b}, "debug"
+	want := Compare(&running, &next)
+	if len(want.Changed) != 4 {
+		t.Fatalf("changed %+v, want 4 settings", want.Changed)
+	}
+	AdoptLive(&running, &next)
+	if got := Compare(&running, &next); len(got.Changed) != 0 {
+		t.Fatalf("changed after AdoptLive: %+v", got.Changed)
+	}
+	for _, c := range want.Changed {
+		c.Undo(&running)
+	}
+	if got := Compare(&running, &next); !reflect.DeepEqual(got, want) {
+		t.Errorf("changed after Undo: %+v, want %+v", got, want)
 	}
 }
 

@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
@@ -12,6 +14,7 @@ import (
 
 	"vhost-user-nvgre/cmd/internal/config"
 	"vhost-user-nvgre/cmd/internal/control"
+	"vhost-user-nvgre/offload/ndis"
 	"vhost-user-nvgre/vhostuser/frontendtest"
 	"vhost-user-nvgre/virtio"
 )
@@ -59,6 +62,47 @@ func TestReloadOffloads(t *testing.T) {
 	_, p := r.status("b")
 	if q := queueOf(p, 0); q.Checksums == nil || q.Checksums.OuterIP.Bad != 1 || q.Checksums.OuterIP.Good != 0 {
 		t.Errorf("b's receive queue: %+v with checksums %+v, want one bad outer IP header", q, q.Checksums)
+	}
+}
+
+// A setting that cannot be put into force stays as it was, and the next reload
+// tries again.
+func TestReloadFails(t *testing.T) {
+	var state string
+	r := run(t, func(dir string, s *config.Settings) {
+		state = filepath.Join(dir, "state")
+		s.StateDir, s.Ports = state, []config.Port{portIn(dir, "b"), portIn(dir, "mark")}
+	})
+	r.attach("b", frontendtest.Options{})
+	c := r.admin("b")
+	// Settings take the place of keywords, which are kept in a file.
+	r.setOID(c, ndis.OIDTCPOffloadParameters, &ndis.OffloadParameters{LSOv2IPv4: ndis.SwitchEnabled})
+	r.next.Ports = slices.Clone(r.next.Ports)
+	r.next.Ports[0].LSO = false
+	sends := func() bool { _, p := r.status("b"); return slices.Contains(p.Offloads, "lso_ipv4") }
+	reload := func() {
+		t.Helper()
+		r.next.Ports = slices.Clone(r.next.Ports)
+		up := !r.next.Ports[1].LinkUp
+		r.next.Ports[1].LinkUp = up // comes last, and shows when it is done
+		r.signals <- syscall.SIGHUP
+		r.until("reloaded", func() bool { _, p := r.status("mark"); return p.LinkUp == up })
+	}
+	for _, err := range []error{os.Rename(state, state+".away"), os.WriteFile(state, nil, 0o600)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	reload()
+	if !sends() {
+		t.Error("large send is off although that could not be remembered")
+	}
+	if err := os.Remove(state); err != nil {
+		t.Fatal(err)
+	}
+	reload()
+	if sends() {
+		t.Error("large send is on after a reload that nothing was in the way of")
 	}
 }
 

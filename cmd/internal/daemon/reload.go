@@ -25,8 +25,12 @@ func (d *Daemon) reload(next *config.Settings) {
 	config.AdoptLive(&running, next)
 	setLogging(d.log, running.LogLevel, running.LogFormat)
 	for _, c := range diff.Changed {
-		if c.Port != "" && c.Live {
-			d.applyPort(c, &running)
+		if c.Port == "" || !c.Live {
+			continue
+		}
+		if err := d.applyPort(c, &running); err != nil {
+			d.log.Warnf("reload: port %s: %s stays %q: %v", c.Port, c.Key, c.Old, err)
+			c.Undo(&running)
 		}
 	}
 	// First those that go: one that comes may use a socket of theirs.
@@ -42,12 +46,12 @@ func (d *Daemon) reload(next *config.Settings) {
 }
 
 // applyPort brings a changed live setting of a port into force. What did not
-// change stays as it was set at run time.
-func (d *Daemon) applyPort(c config.Change, s *config.Settings) {
+// change stays as it was set at run time. After an error nothing has changed.
+func (d *Daemon) applyPort(c config.Change, s *config.Settings) error {
 	p := d.port(c.Port)
 	i := slices.IndexFunc(s.Ports, func(port config.Port) bool { return port.Name == c.Port })
 	if p == nil || i < 0 {
-		return
+		return nil
 	}
 	switch cfg := &s.Ports[i]; {
 	case c.Key == "link":
@@ -57,10 +61,9 @@ func (d *Daemon) applyPort(c config.Change, s *config.Settings) {
 	case c.Key == "qmp" || c.Key == "qmp-id":
 		d.followFilter(p, cfg)
 	default:
-		if err := p.nic.SetStart(startOf(cfg)); err != nil {
-			d.log.Warnf("reload: port %s: %v", c.Port, err)
-		}
+		return p.nic.SetStart(startOf(cfg))
 	}
+	return nil
 }
 
 func (d *Daemon) reloadRemove(running *config.Settings, name string) {
