@@ -53,7 +53,7 @@ var ErrControlQueue = errors.New("the driver sets its receive filter over the co
 // askFilter has PortConfig.AskFilter called. The caller holds mu.
 func (p *Port) askFilter() {
 	if p.cfg.AskFilter != nil {
-		go p.cfg.AskFilter()
+		p.asking.start(p.cfg.AskFilter)
 	}
 }
 

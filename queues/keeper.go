@@ -1,6 +1,9 @@
 package queues
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // Keeper keeps the state that others see a port in and that its Setting is
 // made of. What a driver does to a port by commands becomes part of that
@@ -58,9 +61,30 @@ func (p *Port) driverChanged() {
 	if k == nil {
 		return
 	}
-	go func() {
+	p.following.start(func() {
 		k.Lock()
 		defer k.Unlock()
 		k.Follow()
+	})
+}
+
+// errand is something to do in a goroutine of its own, for which whoever wants
+// it done cannot wait. However often that is, two goroutines are there at most:
+// one that does it, and one that is going to.
+type errand struct {
+	waiting atomic.Bool
+	doing   sync.Mutex
+}
+
+// start has do called after now, once for all calls of start until then.
+func (e *errand) start(do func()) {
+	if e.waiting.Swap(true) {
+		return
+	}
+	go func() {
+		e.doing.Lock()
+		defer e.doing.Unlock()
+		e.waiting.Store(false)
+		do()
 	}()
 }

@@ -75,6 +75,8 @@ type Port struct {
 	cfg  PortConfig
 	ctrl ctrlQueue
 
+	following, asking errand // the Keeper's Follow, PortConfig.AskFilter
+
 	// mu serialises everything that changes the port.
 	mu         sync.Mutex
 	frontend   interface{ ConfigChanged() } // nil: none attached

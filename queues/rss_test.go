@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -501,6 +502,50 @@ func TestKeeper(t *testing.T) {
 	}
 	if got := p.Setting(); got.Offloads != withNVGRE() {
 		t.Errorf("offloads after a reset: %v, want the initial ones", got.Offloads.Names())
+	}
+}
+
+// However often a driver begins anew while those who are to be told are busy,
+// few goroutines wait to tell them, and what comes last is told.
+func TestBusyFollowers(t *testing.T) {
+	const restarts = 1000
+	e := newStill(t, 1)
+	k := &keeper{}
+	var asked sync.Mutex
+	asks := 0
+	p, err := e.AddPort(PortConfig{Name: "x", QueuePairs: 1, MAC: macOf(1), Keeper: k, AskFilter: func() {
+		asked.Lock()
+		defer asked.Unlock()
+		asks++
+	}})
+	must(t, err)
+	k.Lock()
+	k.port = p
+	asked.Lock()
+	before := runtime.NumGoroutine()
+	for range restarts {
+		p.Reset()
+	}
+	if n := runtime.NumGoroutine() - before; n > 4 {
+		t.Errorf("%d goroutines more after %d restarts, want 4 at most", n, restarts)
+	}
+	asks = 0
+	k.Unlock()
+	asked.Unlock()
+	want := p.Driver().Restarts
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		k.Lock()
+		followed := k.followed
+		k.Unlock()
+		asked.Lock()
+		n := asks
+		asked.Unlock()
+		if followed == want && n > 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("followed %d of %d restarts, asked for the filter %d times", followed, want, n)
+		}
 	}
 }
 
