@@ -9,8 +9,9 @@ import (
 // made of. What a driver does to a port by commands becomes part of that
 // state, so that whoever set something last has set it for all.
 //
-// The lock is taken before any of the port's. Whoever calls Port.Configure
-// with a setting that depends on the one in force holds it.
+// The lock is taken before any of the port's (all locks: docs/architecture.md).
+// Whoever calls Port.Configure with a setting that depends on the one in force
+// holds it.
 type Keeper interface {
 	sync.Locker
 	// Follow is called with the Keeper locked, before commands are carried out
