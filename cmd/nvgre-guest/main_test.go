@@ -3,36 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
-	"net"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"vhost-user-nvgre/cmd/internal/oid"
+	"vhost-user-nvgre/cmd/internal/oid/oidtest"
 	"vhost-user-nvgre/offload"
 	"vhost-user-nvgre/offload/ndis"
 	"vhost-user-nvgre/offload/ndis/adapter"
-	"vhost-user-nvgre/virtio"
+	"vhost-user-nvgre/offload/ndis/adapter/adaptertest"
 )
-
-// path is a data path that is said to fail, or not.
-type path struct{ hub *oid.Hub }
-
-func (*path) Driver() (uint64, virtio.Features) {
-	return 1, virtio.FeatureCSUM | virtio.FeatureGuestCSUM | virtio.FeatureHostTSO4 | virtio.FeatureHostTSO6
-}
-func (*path) Apply(_, _ *adapter.Setting) error  { return nil }
-func (*path) Persist(adapter.Keywords) error     { return nil }
-func (*path) Moderation() (can, on bool)         { return false, false }
-func (*path) Moderate(bool)                      {}
-func (*path) Statistics() ndis.Statistics        { return ndis.Statistics{OutUcastPkts: 3} }
-func (*path) RSCStatistics() ndis.RSCStatistics  { return ndis.RSCStatistics{} }
-func (p *path) Indicate(s ndis.Status, b []byte) { p.hub.Indicate(s, b) }
-
-type quiet struct{}
-
-func (quiet) Debugf(string, ...any) {}
 
 // careless takes requests that it should refuse.
 type careless struct{ *adapter.Adapter }
@@ -54,28 +34,7 @@ func serve(t *testing.T, wrap func(*adapter.Adapter) oid.Handler) string {
 // serveAs serves an adapter of that configuration.
 func serveAs(t *testing.T, cfg adapter.Config, wrap func(*adapter.Adapter) oid.Handler) string {
 	t.Helper()
-	p := &path{}
-	a, err := adapter.New(cfg, p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.hub = oid.NewHub("vm0", wrap(a))
-	a.Lock()
-	a.Follow() // path.Driver
-	a.Unlock()
-	file := filepath.Join(t.TempDir(), "s")
-	l, err := net.Listen("unix", file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		if err := oid.Serve(ctx, l, oid.Only(p.hub), quiet{}); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() { cancel(); serving.Wait() })
+	_, file := oidtest.Serve(t, adaptertest.Driver, cfg, wrap)
 	return file
 }
 
@@ -92,7 +51,7 @@ func execute(args ...string) (string, error) {
 // The self-test passes with the adapter, and fails with one that takes what it
 // should not.
 func TestSelftest(t *testing.T) {
-	file := serve(t, func(a *adapter.Adapter) oid.Handler { return a })
+	file := serve(t, nil)
 	out, err := execute("--socket", file, "selftest")
 	if err != nil || strings.Contains(out, "FAIL") || !strings.Contains(out, "NVGRE on (NDIS-027, NDIS-035, NDIS-078, NDIS-097): pass\n") {
 		t.Errorf("selftest: %v\n%s", err, out)
@@ -105,7 +64,7 @@ func TestSelftest(t *testing.T) {
 }
 
 func TestCommands(t *testing.T) {
-	file := serve(t, func(a *adapter.Adapter) oid.Handler { return a })
+	file := serve(t, nil)
 	for _, tt := range []struct {
 		args []string
 		want string // in the output; "": an error
@@ -137,7 +96,7 @@ func TestCommands(t *testing.T) {
 func TestFilterCommands(t *testing.T) {
 	file := serveAs(t, adapter.Config{
 		QueuePairs: 2, VMQueues: 1, Limits: offload.DefaultLimits(), Keywords: adapter.Keywords{"*RssOrVmqPreference": 1},
-	}, func(a *adapter.Adapter) oid.Handler { return a })
+	}, nil)
 	for _, tt := range []struct{ args, want string }{
 		{"filter add 02:00:00:00:00:09 1 --vlan 7", "filter 1 leads to queue 1\n"},
 		{"filter list", "1   02:00:00:00:00:09  7     outer   1      RUNNING\n"},
@@ -153,7 +112,7 @@ func TestFilterCommands(t *testing.T) {
 }
 
 func TestRSSCommands(t *testing.T) {
-	file := serveAs(t, adapter.Config{QueuePairs: 2, Limits: offload.DefaultLimits()}, func(a *adapter.Adapter) oid.Handler { return a })
+	file := serveAs(t, adapter.Config{QueuePairs: 2, Limits: offload.DefaultLimits()}, nil)
 	for _, tt := range []struct{ args, want string }{
 		{"rss show", "state       off\n"},
 		{"rss set queues=1 types=ipv4,udp-ipv6", ""},

@@ -19,7 +19,7 @@ import (
 	"vhost-user-nvgre/offload"
 	"vhost-user-nvgre/offload/ndis"
 	"vhost-user-nvgre/offload/ndis/adapter"
-	"vhost-user-nvgre/virtio"
+	"vhost-user-nvgre/offload/ndis/adapter/adaptertest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,33 +29,13 @@ type quiet struct{}
 
 func (quiet) Debugf(string, ...any) {}
 
-// path is a data path that only tells what is indicated.
-type path struct{ hub *Hub }
-
-func (*path) Driver() (uint64, virtio.Features) {
-	return 1, virtio.FeatureCSUM | virtio.FeatureGuestCSUM | virtio.FeatureHostTSO4 | virtio.FeatureHostTSO6
-}
-func (*path) Apply(_, _ *adapter.Setting) error  { return nil }
-func (*path) Persist(adapter.Keywords) error     { return nil }
-func (*path) Moderation() (can, on bool)         { return false, false }
-func (*path) Moderate(bool)                      {}
-func (*path) Statistics() ndis.Statistics        { return ndis.Statistics{OutUcastPkts: 3} }
-func (*path) RSCStatistics() ndis.RSCStatistics  { return ndis.RSCStatistics{} }
-func (p *path) Indicate(s ndis.Status, b []byte) { p.hub.Indicate(s, b) }
-
 // newHub returns a port with a real adapter behind it.
 func newHub(t *testing.T, name string) *Hub {
 	t.Helper()
-	p := &path{}
-	a, err := adapter.New(adapter.Config{QueuePairs: 2, Limits: offload.DefaultLimits()}, p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.hub = NewHub(name, a)
-	a.Lock()
-	a.Follow() // path.Driver
-	a.Unlock()
-	return p.hub
+	a, indicate := adaptertest.New(t, adaptertest.Driver, adapter.Config{QueuePairs: 2, Limits: offload.DefaultLimits()})
+	hub := NewHub(name, a)
+	indicate(hub.Indicate)
+	return hub
 }
 
 // serve serves a Unix socket until the test ends, and returns its path.

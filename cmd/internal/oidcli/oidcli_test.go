@@ -2,40 +2,20 @@ package oidcli
 
 import (
 	"bytes"
-	"context"
 	"encoding/hex"
 	"errors"
 	"net"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"vhost-user-nvgre/cmd/internal/oid"
+	"vhost-user-nvgre/cmd/internal/oid/oidtest"
 	"vhost-user-nvgre/offload"
 	"vhost-user-nvgre/offload/ndis"
 	"vhost-user-nvgre/offload/ndis/adapter"
 	"vhost-user-nvgre/virtio"
 )
-
-type path struct {
-	hub    *oid.Hub
-	driver virtio.Features
-}
-
-func (p *path) Driver() (uint64, virtio.Features) { return 1, p.driver }
-func (*path) Apply(_, _ *adapter.Setting) error   { return nil }
-func (*path) Persist(adapter.Keywords) error      { return nil }
-func (*path) Moderation() (can, on bool)          { return false, false }
-func (*path) Moderate(bool)                       {}
-func (*path) Statistics() ndis.Statistics         { return ndis.Statistics{OutUcastPkts: 3} }
-func (*path) RSCStatistics() ndis.RSCStatistics   { return ndis.RSCStatistics{CoalesceEvents: 7} }
-func (p *path) Indicate(s ndis.Status, b []byte)  { p.hub.Indicate(s, b) }
-
-type quiet struct{}
-
-func (quiet) Debugf(string, ...any) {}
 
 // connect returns a client of a real adapter with receive filters, and that
 // adapter.
@@ -50,28 +30,8 @@ const driver = virtio.FeatureCSUM | virtio.FeatureGuestCSUM | virtio.FeatureHost
 // connectTo returns a client of a real adapter, and that adapter.
 func connectTo(t *testing.T, driver virtio.Features, cfg adapter.Config) (*oid.Client, *adapter.Adapter) {
 	t.Helper()
-	p := &path{driver: driver}
-	a, err := adapter.New(cfg, p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.hub = oid.NewHub("vm0", a)
-	a.Lock()
-	a.Follow() // path.Driver
-	a.Unlock()
-	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		if err := oid.Serve(ctx, l, oid.Only(p.hub), quiet{}); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(func() { cancel(); serving.Wait() })
-	conn, err := net.Dial("unix", l.Addr().String())
+	a, file := oidtest.Serve(t, driver, cfg, nil)
+	conn, err := net.Dial("unix", file)
 	if err != nil {
 		t.Fatal(err)
 	}
