@@ -86,7 +86,7 @@ func ownSegments(s *Sample, st *control.Status) (out []string) {
 			continue
 		}
 		if slices.Contains(at.Negotiated, "host_tso4") || slices.Contains(at.Negotiated, "host_tso6") {
-			out = append(out, fmt.Sprintf("%s: frames are small (%.0f bytes): the guest segments itself, see ethtool -K tso on, or sends datagrams one by one", at.Name, mean))
+			out = append(out, fmt.Sprintf("%s: frames are small (%.0f bytes): the guest segments itself, see ethtool -K INTERFACE tso on, or sends datagrams one by one", at.Name, mean))
 		} else {
 			out = append(out, fmt.Sprintf("%s: frames are small (%.0f bytes): the guest's driver has not negotiated host_tso4 or host_tso6, so the guest segments itself", at.Name, mean))
 		}

@@ -44,7 +44,7 @@ func TestRules(t *testing.T) {
 	both := append(sends("vm0", 2000, 40000), does("vm1", "rx", moves(60000, 1514)))
 	const (
 		refill = "the guest's driver does not refill its ring fast enough"
-		own    = "the guest segments itself, see ethtool -K tso on, or sends datagrams one by one"
+		own    = "the guest segments itself, see ethtool -K INTERFACE tso on, or sends datagrams one by one"
 	)
 	for _, tt := range []struct {
 		name string
