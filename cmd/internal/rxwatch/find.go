@@ -52,7 +52,7 @@ func usable(a *hotplug.Attached) error {
 	case !strings.HasPrefix(a.Driver, "virtio-net"):
 		return fmt.Errorf("QEMU keeps no receive filter for %s, a %s; want a virtio-net device", a.ID, a.Driver)
 	case a.Client == "":
-		return fmt.Errorf("%s has no vhost-user netdev", a.ID)
+		return fmt.Errorf("netdev %q of %s does not lead to a vhost-user socket; want a netdev of type vhost-user", a.Netdev, a.ID)
 	}
 	return nil
 }

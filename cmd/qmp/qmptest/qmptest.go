@@ -59,7 +59,6 @@ type QEMU struct {
 	serving  sync.WaitGroup
 
 	mu      sync.Mutex
-	version [3]int
 	nics    []*nic
 	conn    net.Conn // the client served
 	queries int
@@ -68,7 +67,7 @@ type QEMU struct {
 // Start listens at path until the test ends or Stop.
 func Start(t testing.TB, path string, nics ...NIC) *QEMU {
 	t.Helper()
-	q := &QEMU{t: t, path: path, version: [3]int{11, 1, 3}}
+	q := &QEMU{t: t, path: path}
 	for _, n := range nics {
 		q.Add(n)
 	}
@@ -97,13 +96,6 @@ func (q *QEMU) Hangup() {
 	if q.conn != nil {
 		q.conn.Close()
 	}
-}
-
-// SetVersion makes it another QEMU for clients to come.
-func (q *QEMU) SetVersion(major, minor, micro int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.version = [3]int{major, minor, micro}
 }
 
 // Add gives it a NIC.
@@ -193,9 +185,8 @@ func (q *QEMU) accept() {
 		}
 		q.mu.Lock()
 		q.conn = c
-		v := q.version
 		q.say(map[string]any{"QMP": map[string]any{
-			"version":      map[string]any{"qemu": map[string]int{"major": v[0], "minor": v[1], "micro": v[2]}, "package": ""},
+			"version":      map[string]any{"qemu": map[string]int{"major": 11, "minor": 1, "micro": 3}, "package": ""},
 			"capabilities": []string{},
 		}})
 		q.mu.Unlock()
