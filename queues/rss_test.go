@@ -12,25 +12,13 @@ import (
 	"time"
 
 	"vhost-user-nvgre/offload"
+	"vhost-user-nvgre/offload/toeplitz/toeplitztest"
 	"vhost-user-nvgre/virtio"
 	"vhost-user-nvgre/virtio/ctrl"
 )
 
 // rssFeatures are those of a driver that configures everything about hashes.
 const rssFeatures = ctrlFeatures&^virtio.FeatureCtrlVLAN | virtio.FeatureMQ | virtio.FeatureRSS | virtio.FeatureHashReport | virtio.FeatureHashTunnel
-
-// toeplitzOf is the hash by its definition, bit by bit.
-func toeplitzOf(key, input []byte) (hash uint32) {
-	for i := range 8 * len(input) {
-		if input[i/8]<<(i%8)&0x80 == 0 {
-			continue
-		}
-		for j := range 32 {
-			hash ^= uint32(key[(i+j)/8]<<((i+j)%8)&0x80) >> 7 << (31 - j)
-		}
-	}
-	return hash
-}
 
 // hashOf returns the hash that virtio's text prescribes for the packet, and
 // what is to be reported of it.
@@ -48,9 +36,9 @@ func (f *flow) hashOf(key []byte, types uint32) (hash uint32, report uint16) {
 	ports := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, f.sport), f.dport)
 	switch {
 	case types>>transport&1 != 0 && f.fragment == 0:
-		return toeplitzOf(key, append(input, ports...)), uint16(transport + 1)
+		return toeplitztest.Hash(key, append(input, ports...)), uint16(transport + 1)
 	case types>>ip&1 != 0:
-		return toeplitzOf(key, input), uint16(ip + 1)
+		return toeplitztest.Hash(key, input), uint16(ip + 1)
 	}
 	return 0, 0
 }
@@ -184,7 +172,7 @@ func TestRSSEncapsulated(t *testing.T) {
 				} else {
 					input = []byte{192, 0, 2, n.from, 192, 0, 2, n.to}
 				}
-				hash, report := toeplitzOf(c.Key, input), uint16(1)
+				hash, report := toeplitztest.Hash(c.Key, input), uint16(1)
 				if n.v6 {
 					report = 4
 				}
@@ -194,7 +182,7 @@ func TestRSSEncapsulated(t *testing.T) {
 				what := fmt.Sprintf("NVGRE %t, inner hash %t, %+v in %+v", nvgre, inner, f, outer)
 				expect(t, what, a, b, n.encap(t, f.packet(t, bytesOf(40, 1))), queueOf(&c, hash, report), hash, report)
 				// No IP in it.
-				hash, report = toeplitzOf(c.Key, input), uint16(1)
+				hash, report = toeplitztest.Hash(c.Key, input), uint16(1)
 				if n.v6 {
 					report = 4
 				}

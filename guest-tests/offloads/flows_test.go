@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"vhost-user-nvgre/offload/toeplitz/toeplitztest"
 	"vhost-user-nvgre/virtio"
 )
 
@@ -118,23 +119,10 @@ func (h hashing) of(f *flow) uint32 {
 	if h.withPorts(f) {
 		input = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(input, f.sport), f.dport)
 	}
-	return toeplitz(h.key, input)
+	return toeplitztest.Hash(h.key, input)
 }
 
 func (h hashing) withPorts(f *flow) bool {
 	kind := map[byte]string{6: "tcp", 17: "udp", 47: "gre"}[f.proto] + map[bool]string{false: "4", true: "6"}[f.v6]
 	return slices.Contains(h.ports, kind)
-}
-
-// toeplitz returns the hash by its definition, bit by bit.
-func toeplitz(key, input []byte) (h uint32) {
-	for i := range 8 * len(input) {
-		if input[i/8]<<(i%8)&0x80 == 0 {
-			continue
-		}
-		for j := range 32 {
-			h ^= uint32(key[(i+j)/8]<<((i+j)%8)&0x80) >> 7 << (31 - j)
-		}
-	}
-	return h
 }

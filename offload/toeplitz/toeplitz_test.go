@@ -7,27 +7,12 @@ import (
 	"testing"
 
 	"vhost-user-nvgre/offload/toeplitz"
+	"vhost-user-nvgre/offload/toeplitz/toeplitztest"
 )
 
-// definition is the pseudo code of "RSS Hashing Functions": for each input
-// bit, from the most significant one of the first byte on, XOR the leftmost 32
-// bits of the key if the bit is set, then shift the key left by one.
+// definition is the hash by its definition.
 func definition(key [toeplitz.KeySize]byte, input []byte) uint32 {
-	var result uint32
-	for _, v := range input {
-		for bit := 7; bit >= 0; bit-- {
-			if v>>bit&1 != 0 {
-				result ^= binary.BigEndian.Uint32(key[:])
-			}
-			for i := range key {
-				key[i] <<= 1
-				if i+1 < len(key) {
-					key[i] |= key[i+1] >> 7
-				}
-			}
-		}
-	}
-	return result
+	return toeplitztest.Hash(key[:], input)
 }
 
 // Microsoft, "Verifying the RSS Hash Calculation". Destination first, as

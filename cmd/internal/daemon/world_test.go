@@ -9,6 +9,7 @@ import (
 
 	"vhost-user-nvgre/offload/ndis"
 	"vhost-user-nvgre/offload/toeplitz"
+	"vhost-user-nvgre/offload/toeplitz/toeplitztest"
 	"vhost-user-nvgre/virtio"
 )
 
@@ -26,27 +27,14 @@ type hashes struct {
 	types uint32
 }
 
-// toeplitzOf is the hash by its definition, bit by bit.
-func (h *hashes) toeplitzOf(input []byte) (hash uint32) {
-	for i := range 8 * len(input) {
-		if input[i/8]<<(i%8)&0x80 == 0 {
-			continue
-		}
-		for j := range 32 {
-			hash ^= uint32(h.key[(i+j)/8]<<((i+j)%8)&0x80) >> 7 << (31 - j)
-		}
-	}
-	return hash
-}
-
 // of returns the hash of a TCP segment, or of a packet with nothing that is
 // looked into, and what is reported of it.
 func (h *hashes) of(addrs, ports []byte) (hash uint32, report uint16) {
 	switch {
 	case ports != nil && h.types&typeTCPv4 != 0:
-		return h.toeplitzOf(append(slices.Clone(addrs), ports...)), 2
+		return toeplitztest.Hash(h.key[:], append(slices.Clone(addrs), ports...)), 2
 	case h.types&typeIPv4 != 0:
-		return h.toeplitzOf(addrs), 1
+		return toeplitztest.Hash(h.key[:], addrs), 1
 	}
 	return 0, 0
 }
