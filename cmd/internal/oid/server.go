@@ -39,6 +39,7 @@ type limits struct {
 	message time.Duration // from a message's first byte to its last
 	write   time.Duration // to take a message
 	conns   int           // of a server
+	perPeer int           // of a guest, which can otherwise keep the others out by saying nothing
 	perPort int           // of a port, over all servers
 	queue   int           // messages that wait for a client
 }
@@ -46,7 +47,7 @@ type limits struct {
 func defaultLimits() limits {
 	return limits{
 		hello: 5 * time.Second, message: 10 * time.Second, write: 10 * time.Second,
-		conns: 256, perPort: 16, queue: 64,
+		conns: 256, perPeer: 32, perPort: 16, queue: 64,
 	}
 }
 
@@ -70,6 +71,7 @@ func (s *server) serve(ctx context.Context, l net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	room := make(chan struct{}, s.limits.conns)
+	peers := guests{conns: map[uint32]int{}}
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -85,8 +87,14 @@ func (s *server) serve(ctx context.Context, l net.Listener) error {
 			s.refuse(c, errors.New("too many connections"))
 			continue
 		}
+		if !peers.enter(c, s.limits.perPeer) {
+			<-room
+			s.refuse(c, fmt.Errorf("this guest has %d connections already", s.limits.perPeer))
+			continue
+		}
 		conns.Go(func() {
 			defer func() { <-room }()
+			defer peers.leave(c)
 			s.connection(ctx, c)
 		})
 	}

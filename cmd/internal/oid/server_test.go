@@ -46,6 +46,12 @@ func serve(t *testing.T, choose Chooser, change func(*limits)) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	serveAt(t, l, choose, change)
+	return file
+}
+
+func serveAt(t *testing.T, l net.Listener, choose Chooser, change func(*limits)) {
+	t.Helper()
 	s := &server{choose: choose, log: quiet{}, limits: defaultLimits()}
 	if change != nil {
 		change(&s.limits)
@@ -58,7 +64,6 @@ func serve(t *testing.T, choose Chooser, change func(*limits)) string {
 		}
 	})
 	t.Cleanup(func() { cancel(); done.Wait() })
-	return file
 }
 
 func dial(t *testing.T, file string) net.Conn {
@@ -293,6 +298,63 @@ func TestByCID(t *testing.T) {
 	}
 	if got, err := choose(&net.UnixAddr{}, ""); err == nil {
 		t.Errorf("a Unix socket: %v, want an error", got)
+	}
+}
+
+// guestsAt has each connection come from the guest that is next.
+type guestsAt struct {
+	net.Listener
+	next *atomic.Uint32
+}
+
+type guestConn struct {
+	net.Conn
+	cid uint32
+}
+
+func (g guestsAt) Accept() (net.Conn, error) {
+	c, err := g.Listener.Accept()
+	return guestConn{c, g.next.Load()}, err
+}
+
+func (c guestConn) RemoteAddr() net.Addr { return &vsock.Addr{ContextID: c.cid} }
+
+// A guest that connects and says nothing keeps no other guest out.
+func TestCrowdOfAGuest(t *testing.T) {
+	const most = 3
+	hub := newHub(t, "vm0")
+	file := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cid := &atomic.Uint32{}
+	cid.Store(7)
+	serveAt(t, guestsAt{l, cid}, ByCID(func(uint32) *Hub { return hub }), func(l *limits) {
+		l.conns, l.perPeer, l.hello = most+1, most, time.Hour
+	})
+	var silent []net.Conn
+	for range most {
+		silent = append(silent, dial(t, file))
+	}
+	if _, err := greet(dial(t, file), &hello{version: Version}); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "this guest has 3 connections already") {
+		t.Errorf("a connection too many: %v, want to be told so", err)
+	}
+	cid.Store(8)
+	if _, err := greet(dial(t, file), &hello{version: Version}); err != nil {
+		t.Errorf("another guest: %v", err)
+	}
+	silent[0].Close()
+	cid.Store(7)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		c := dial(t, file)
+		if _, err = greet(c, &hello{version: Version}); err == nil || time.Now().After(end) {
+			break
+		}
+		c.Close()
+	}
+	if err != nil {
+		t.Errorf("the guest again, with a connection less: %v", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 
 	"github.com/mdlayher/vsock"
 )
@@ -27,6 +28,40 @@ func DialVsock(port uint32) (net.Conn, error) {
 		return nil, fmt.Errorf("connect to AF_VSOCK port %d of the host: %w", port, err)
 	}
 	return c, nil
+}
+
+// guests counts connections by guest.
+type guests struct {
+	mu    sync.Mutex
+	conns map[uint32]int // by context id
+}
+
+// enter and leave count a connection, if it is a guest's; enter reports false
+// where there are too many.
+func (g *guests) enter(c net.Conn, most int) bool {
+	a, ok := c.RemoteAddr().(*vsock.Addr)
+	if !ok {
+		return true
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.conns[a.ContextID] >= most {
+		return false
+	}
+	g.conns[a.ContextID]++
+	return true
+}
+
+func (g *guests) leave(c net.Conn) {
+	a, ok := c.RemoteAddr().(*vsock.Addr)
+	if !ok {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.conns[a.ContextID]--; g.conns[a.ContextID] == 0 {
+		delete(g.conns, a.ContextID)
+	}
 }
 
 // ByCID returns a Chooser for AF_VSOCK: the context id of the peer, which it
