@@ -235,6 +235,7 @@ func TestModeration(t *testing.T) {
 			t.Errorf("%s: the driver was told of %d changes, want %d", what, told, changes)
 		}
 	}
+	a.port.Moderate(true)
 	if _, on := a.port.Moderation(); on {
 		t.Error("interrupts of a driver that knows nothing of it are delayed")
 	}

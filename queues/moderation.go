@@ -14,7 +14,13 @@ var moderate = ctrl.CoalParams{MaxPackets: 32, MaxUsecs: 64}
 func (p *Port) Moderation() (can, on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.features&(virtio.FeatureNotfCoal|virtio.FeatureVQNotfCoal) != 0, p.moderated()
+	return p.canModerate(), p.moderated()
+}
+
+// canModerate reports whether the driver has negotiated that interrupts can be
+// delayed. The caller holds mu.
+func (p *Port) canModerate() bool {
+	return p.features&(virtio.FeatureNotfCoal|virtio.FeatureVQNotfCoal) != 0
 }
 
 // moderated reports whether the interrupts of any queue are delayed, or would
@@ -37,13 +43,14 @@ func (p *Port) moderated() bool {
 }
 
 // Moderate has the interrupts of all queues delayed, if none are yet, or those
-// of none. It sets what the driver sets by NOTF_COAL, until the driver does so
+// of none. It does nothing where they cannot be, as when another driver has come
+// since that was asked. It sets what the driver sets by NOTF_COAL, until the driver does so
 // again or starts anew; VQ_NOTF_COAL_GET tells the driver, and a change of its
 // configuration that there is something to ask for.
 func (p *Port) Moderate(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if on == p.moderated() {
+	if !p.canModerate() || on == p.moderated() {
 		return
 	}
 	var c ctrl.CoalParams
