@@ -89,7 +89,7 @@ func (q *split) takeSimple(b *Batch, limit int) (taken int, head uint16, d desc)
 		if e.flags == 0 {
 			mid++
 		}
-		chains[taken] = Chain{id: h, first: first, mid: mid, last: first + 1}
+		chains[taken] = Chain{head: uint32(h), first: first, mid: mid, last: first + 1}
 		taken++
 		next++
 	}
@@ -120,7 +120,7 @@ func (q *split) takeChain(b *Batch, head uint16, d desc) (links int, err error) 
 	segs := b.segs
 	first, mid := len(segs), -1
 	var bytes uint64
-	more := 0
+	more := uint32(0)
 	for {
 		if d.flags&descIndirect != 0 {
 			if nested {
@@ -177,7 +177,7 @@ func (q *split) takeChain(b *Batch, head uint16, d desc) (links int, err error) 
 		mid = len(segs)
 	}
 	b.segs = segs
-	b.Chains = append(b.Chains, Chain{id: head, more: uint16(more), first: uint32(first), mid: uint32(mid), last: uint32(len(segs))})
+	b.Chains = append(b.Chains, Chain{head: more<<16 | uint32(head), first: uint32(first), mid: uint32(mid), last: uint32(len(segs))})
 	return links, nil
 }
 
