@@ -128,11 +128,12 @@ func complete(p *ndis.ReceiveScaleParameters, caps *ndis.ReceiveScaleCapabilitie
 	p.Flags = 0
 }
 
-// inTurn returns a table as long as can be that leads to the first n queues.
+// inTurn returns a table as long as can be that leads to the first n queues, at
+// least one.
 func inTurn(caps *ndis.ReceiveScaleCapabilities, n int) []ndis.ProcessorNumber {
 	table := make([]ndis.ProcessorNumber, caps.IndirectionEntries)
 	for i := range table {
-		table[i].Number = uint8(i % n)
+		table[i].Number = uint8(i % max(n, 1))
 	}
 	return table
 }

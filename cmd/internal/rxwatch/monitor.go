@@ -110,6 +110,9 @@ func (m *monitor) serve(ctx context.Context, c *qmp.Client, events *qmp.Subscrip
 		if c.Err() != nil || ctx.Err() != nil {
 			return c.Err()
 		}
+		// A slow QEMU, which stops its guest for each question, is asked no more
+		// than half of the time.
+		next := began.Add(max(m.times.least, 2*time.Since(began)))
 		var again <-chan time.Time
 		if failing {
 			again = time.After(m.times.retry)
@@ -132,7 +135,7 @@ func (m *monitor) serve(ctx context.Context, c *qmp.Client, events *qmp.Subscrip
 			}
 		}
 		select {
-		case <-time.After(m.times.least - time.Since(began)):
+		case <-time.After(time.Until(next)):
 		case <-ctx.Done():
 			return nil
 		}
