@@ -25,8 +25,11 @@ type counts struct{ tx, rx int64 }
 func (m *meter) ofDaemon(s *rig.Status) (c [2]counts) {
 	s = s.Since(m.daemonWas)
 	for i, name := range portNames {
-		p := s.Port(name)
-		c[i] = counts{int64(p.Total(rig.TX).Packets), int64(p.Total(rig.RX).Packets)}
+		tx, rx := s.Port(name).Total(rig.TX), s.Port(name).Total(rig.RX)
+		// What a ring takes in that is not enabled yet is dropped, as the protocol
+		// wants it, before it is counted as sent. A front end that sends while it
+		// connects again has that for some milliseconds.
+		c[i] = counts{int64(tx.Packets + tx.Drops["tx_disabled"]), int64(rx.Packets)}
 	}
 	return c
 }
@@ -136,10 +139,9 @@ func (m *meter) end() {
 	}
 	since := m.settled().Since(m.daemonWas)
 	for i, name := range portNames {
-		sent := since.Port(name).Total(rig.TX).Packets
+		from := since.Port(name).Total(rig.TX)
+		sent := from.Packets
 		to := since.Port(portNames[1-i]).Total(rig.RX)
-		// What a ring that is not enabled yet takes in is dropped before it is
-		// counted as sent.
 		var drops uint64
 		for _, n := range to.Drops {
 			drops += n
@@ -148,6 +150,6 @@ func (m *meter) end() {
 			m.t.Errorf("at the end %s has sent %d frames, of which %s received %d and dropped %d: %d are missing",
 				name, sent, portNames[1-i], to.Packets, drops, int64(sent-to.Packets-drops))
 		}
-		m.t.Logf("at the end: %s sent %d, %s received %d, drops %v", name, sent, portNames[1-i], to.Packets, to.Drops)
+		m.t.Logf("at the end: %s sent %d, drops %v, %s received %d, drops %v", name, sent, from.Drops, portNames[1-i], to.Packets, to.Drops)
 	}
 }
