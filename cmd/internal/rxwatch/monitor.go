@@ -110,7 +110,7 @@ func (m *monitor) serve(ctx context.Context, c *qmp.Client, events *qmp.Subscrip
 		if c.Err() != nil || ctx.Err() != nil {
 			return c.Err()
 		}
-		// A slow QEMU, which stops its guest for each question, is asked no more
+		// A slow QEMU, whose devices wait while it answers, is asked no more
 		// than half of the time.
 		next := began.Add(max(m.times.least, 2*time.Since(began)))
 		var again <-chan time.Time
